@@ -1,0 +1,32 @@
+# Two commands: `make demo` and `make test`. Both make what they need in .venv (Python 3.11 or later, with venv).
+PYTHON ?= python3.11
+VENV ?= .venv
+INSTALL = $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/installed
+	$(VENV)/bin/edgetwin demo
+
+test: $(VENV)/installed-test
+	$(VENV)/bin/pytest -n 2 -m "not slow and not browser"
+
+lint: $(VENV)/installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+$(VENV)/bin/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/pip pyproject.toml constraints.txt
+	$(INSTALL) --editable .
+	touch $@
+
+$(VENV)/installed-%: $(VENV)/installed
+	$(INSTALL) --editable .[$*]
+	touch $@
+
+clean:
+	rm -rf $(VENV) edgetwin-demo

@@ -1,0 +1,9 @@
+"""edgetwin: where digital twins live, when they sync and when they migrate in a wireless edge network."""
+
+from importlib.metadata import version
+
+from edgetwin.api import check, compare, policy, scenario, task
+from edgetwin.errors import DataUnavailable, InputError
+
+__version__ = version("edgetwin")
+__all__ = ["DataUnavailable", "InputError", "__version__", "check", "compare", "policy", "scenario", "task"]

@@ -1,0 +1,145 @@
+"""Speed on this machine: the environment alone, compiled and in readable NumPy side by side, and what a user waits for first.
+
+Ratios come from runs that alternate; medians are quoted, since machines are noisy.
+"""
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edgetwin.evaluation.rollout import compiled_rollout
+from edgetwin.problem import Policy, episode_keys, random_action
+from edgetwin.registry import policy
+from edgetwin.scenario import scenario
+from edgetwin.two_timescale.reference import Reference
+from edgetwin.two_timescale.task import TwoTimescale
+
+NETWORKS, SLOTS, REFERENCE_SLOTS, ROUNDS = 64, 500, 100, 5
+
+
+class Timing(NamedTuple):
+    """One measured thing. `cold_s` includes compilation; `warm_s` is a median; `per_second` counts network-slots."""
+
+    name: str
+    cold_s: float
+    warm_s: float
+    per_second: float
+
+
+def bench(progress: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
+    """Times the two-timescale environment and its rules (physical preset, K = 30, M = 5), and the memory it took.
+
+    Returns {"timings": [...], "speedup_over_numpy", "peak_memory_mb", …}, plain data.
+    """
+    task = TwoTimescale(scenario("two-timescale/physical"))
+    timings, speedups = _beside_numpy(task, progress)
+    for name in ("full-power+nearest", "inversion[snr=5]+nearest", "inversion[snr=5]+sticky"):
+        progress(name)
+        timings.append(_timed(f"rollout {name}", policy(task, name)))
+    return {
+        "task": task.name,
+        "scenario": task.scenario.name,
+        "networks": NETWORKS,
+        "users": task.users,
+        "sites": task.sites,
+        "jax": jax.__version__,
+        "timings": [timing._asdict() for timing in timings],
+        "speedup_over_numpy": statistics.median(speedups),
+        "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+def peak_memory_mb() -> float:
+    """The most memory this process has held, MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+
+
+def _random(task: TwoTimescale, *, observed: bool) -> Policy:
+    """Random actions; where `observed`, the observations are summed so that they are really computed."""
+
+    def act(carry, view, key):
+        seen = sum(jnp.sum(leaf) for leaf in view.observation) if observed else 0.0
+        return carry + 1e-9 * seen, random_action(task, key)
+
+    return Policy(name="random", task=task, act=act, init=lambda key, view: jnp.zeros(()))
+
+
+def _rounds(player: Policy) -> tuple[float, Iterator[float]]:
+    """The time of a first rollout, compiled in it, and an endless series of warm times."""
+    keys = episode_keys(0, NETWORKS)
+    run = compiled_rollout(player, SLOTS, SLOTS)
+    start = time.perf_counter()
+    run(keys)
+    cold = time.perf_counter() - start
+
+    def warm() -> Iterator[float]:
+        while True:
+            start = time.perf_counter()
+            run(keys)
+            yield time.perf_counter() - start
+
+    return cold, warm()
+
+
+def _timed(name: str, player: Policy) -> Timing:
+    cold, warm = _rounds(player)
+    return _timing(name, cold, [next(warm) for _ in range(ROUNDS)])
+
+
+def _timing(name: str, cold: float, warm: list[float], slots: int = NETWORKS * SLOTS) -> Timing:
+    middle = statistics.median(warm)
+    return Timing(name, cold, middle, slots / middle)
+
+
+def _beside_numpy(task: TwoTimescale, progress: Callable[[str], None]) -> tuple[list[Timing], list[float]]:
+    progress("environment")
+    cold, alone = _rounds(_random(task, observed=False))
+    cold_seen, seen = _rounds(_random(task, observed=True))
+    progress("readable NumPy")
+    numpy_run = _reference_run(task)
+    start = time.perf_counter()
+    numpy_run()
+    numpy_cold = time.perf_counter() - start
+    times: dict[str, list[float]] = {"alone": [], "seen": [], "numpy": []}
+    for _ in range(ROUNDS):
+        times["alone"].append(next(alone))
+        times["seen"].append(next(seen))
+        start = time.perf_counter()
+        numpy_run()
+        times["numpy"].append(time.perf_counter() - start)
+    timings = [
+        _timing("environment, random actions", cold, times["alone"]),
+        _timing("environment and observations", cold_seen, times["seen"]),
+        _timing("readable NumPy, without observations", numpy_cold, times["numpy"], REFERENCE_SLOTS),
+    ]
+    per_slot = [
+        (numpy / REFERENCE_SLOTS) / (jax / (NETWORKS * SLOTS)) for numpy, jax in zip(times["numpy"], times["alone"], strict=True)
+    ]
+    return timings, per_slot
+
+
+def _reference_run(task: TwoTimescale) -> Callable[[], None]:
+    """A run of the readable environment on draws and actions made beforehand, so that only the environment is timed."""
+    streams = task.model.streams(jax.random.key(0))
+    start = jax.tree.map(np.asarray, task.model.start(streams))
+    draw = jax.jit(lambda slot: task.model.noise(streams, slot))
+    noises = [jax.tree.map(np.asarray, draw(slot)) for slot in range(REFERENCE_SLOTS + 1)]
+    noises = [noise._replace(fading=np.moveaxis(noise.fading, 0, -1)) for noise in noises]
+    chosen = jax.jit(lambda slot: random_action(task, jax.random.key(slot)))
+    actions = [jax.tree.map(np.asarray, chosen(slot)) for slot in range(REFERENCE_SLOTS)]
+
+    def run() -> None:
+        environment = Reference(task.scenario, task.network)
+        environment.reset(start, noises[0])
+        for action, noise in zip(actions, noises[1:], strict=True):
+            environment.step(action, noise)
+
+    return run

@@ -1,0 +1,297 @@
+"""The command line. Every command ends with 0 when it did its job, 1 when a check failed, 2 when its input was wrong (one line says why)."""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+
+import edgetwin
+from edgetwin.errors import InputError
+from edgetwin.scenario import Scenario, names, network, parse_setting
+from edgetwin.scenario import scenario as load_scenario
+
+app = App(
+    name="edgetwin",
+    help="Where digital twins live, when they sync and when they migrate in a wireless edge network.",
+    version=edgetwin.__version__,
+    help_format="rich",
+)
+scenario_app = App(name="scenario", help="List, show and check networks.")
+app.command(scenario_app)
+
+Setting = Annotated[
+    list[str], Parameter(name="--set", consume_multiple=True, negative=(), help="key=value, any setting of the scenario.")
+]
+Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print the answer as JSON.")]
+Seed = Annotated[int, Parameter(help="Which networks: a whole number from 0 to 2^32 - 1.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit status."""
+    try:
+        _keep_compiled_programs()
+        return (
+            app(
+                list(sys.argv[1:] if arguments is None else arguments),
+                exit_on_error=False,
+                print_error=False,
+                result_action="return_value",
+            )
+            or 0
+        )
+    except (InputError, CycloptsError) as error:
+        print(f"edgetwin: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("edgetwin: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+@app.command
+def demo(*, out: Path = Path("edgetwin-demo"), seed: Seed = 0, json: Json = False) -> int:
+    """Compare every rule with the bound on the real Melbourne network and write a report.
+
+    Parameters
+    ----------
+    out
+        Folder for report.html and comparison.json.
+    """
+    from edgetwin.demo import best_rule, demo_task
+
+    _writable(out / "report.html")
+    task = demo_task(lambda line: print(line, file=sys.stderr))
+    comparison = _compared(task, [], 64, None, seed)
+    report = comparison.report(out / "report.html")
+    _write_text(out / "comparison.json", _dumped(comparison.to_json()))
+    if json:
+        print(_dumped(comparison.to_json()))
+        return 0
+    _show_comparison(comparison)
+    print(f"{best_rule(comparison)}\nReport: {report}")
+    return 0
+
+
+@app.command
+def compare(
+    task: str,
+    *,
+    policy: Annotated[list[str], Parameter(consume_multiple=True, negative=())] | None = None,
+    scenario: str | None = None,
+    set: Setting | None = None,
+    episodes: int = 64,
+    slots: int | None = None,
+    seed: Seed = 0,
+    report: Path | None = None,
+    json: Json = False,
+) -> int:
+    """Run policies on the same networks and show metrics with 95 % intervals beside the bound.
+
+    Parameters
+    ----------
+    task
+        The decision problem, for example two-timescale.
+    policy
+        Names such as inversion[snr=5]+nearest; by default the problem's own choice.
+    scenario
+        A built-in scenario or a .toml file; by default the problem's own.
+    episodes
+        How many networks.
+    slots
+        Slots per network; by default ten frames.
+    report
+        Also write an HTML report to this file.
+    """
+    chosen = _task(task, scenario, set)
+    if report is not None:
+        _writable(report)
+    comparison = _compared(chosen, policy or [], episodes, slots, seed)
+    if report is not None:
+        comparison.report(report)
+    if json:
+        print(_dumped(comparison.to_json()))
+    else:
+        _show_comparison(comparison)
+        if report is not None:
+            print(f"Report: {report}")
+    return 0
+
+
+@app.command
+def check(
+    task: str, *, policy: str | None = None, scenario: str | None = None, set: Setting | None = None, json: Json = False
+) -> int:
+    """Run a task, or a policy on it, through every clause of its contract.
+
+    Parameters
+    ----------
+    task
+        A task by name, or the problem of a module of yours as package.module:PROBLEM.
+    policy
+        A policy to check instead of the task.
+    """
+    from edgetwin import api, registry
+
+    chosen = _task(task, scenario, set)
+    subject = chosen if policy is None else registry.policy(chosen, policy, registry.factories(task))
+    clauses = api.check(subject)
+    if json:
+        print(_dumped([clause._asdict() for clause in clauses]))
+    else:
+        from edgetwin.tables import clause_table
+
+        _console().print(clause_table(f"{chosen.name} on {chosen.scenario.name}" if policy is None else policy, clauses))
+    return 0 if all(clause.passed for clause in clauses) else 1
+
+
+@app.command
+def bench(*, json: Json = False) -> int:
+    """Measure speed on this machine: the environment beside a readable NumPy one, cold and warm, and peak memory."""
+    from edgetwin.bench import bench as run
+    from edgetwin.tables import bench_table
+
+    result = run(lambda name: print(f"measuring {name} …", file=sys.stderr))
+    if json:
+        print(_dumped(result))
+    else:
+        _console().print(bench_table(result))
+        print(f"{result['speedup_over_numpy']:.0f} × the readable NumPy environment, side by side (median of ratios)")
+        print(f"peak memory {result['peak_memory_mb']:,.0f} MB; JAX {result['jax']}")
+    return 0
+
+
+@scenario_app.command(name="list")
+def list_scenarios(*, json: Json = False) -> int:
+    """The built-in networks."""
+    known = {name: load_scenario(name).summary for name in names()}
+    if json:
+        print(_dumped(known))
+    else:
+        for name, summary in known.items():
+            print(f"{name:<{max(map(len, known))}}  {summary}")
+    return 0
+
+
+@scenario_app.command
+def show(name: str, *, set: Setting | None = None, json: Json = False) -> int:
+    """Every value of a network, with its unit and its source.
+
+    Parameters
+    ----------
+    name
+        A built-in scenario or a .toml file.
+    """
+    from edgetwin.tables import scenario_table
+
+    shown = _scenario(name, set)
+    if json:
+        print(_dumped(shown.model_dump(mode="json")))
+    else:
+        _console().print(scenario_table(shown))
+        for note in shown.notes:
+            print(f"* {note}")
+    return 0
+
+
+@scenario_app.command(name="check")
+def check_scenario(file: str, *, set: Setting | None = None, json: Json = False) -> int:
+    """Read a network and the files it names, and say what was found.
+
+    Parameters
+    ----------
+    file
+        A .toml file or a built-in scenario.
+    """
+    checked = _scenario(file, set)
+    resolved = network(checked)
+    tracks = 0 if resolved.tracks is None else len(resolved.tracks.ids)
+    found = {
+        "name": checked.name,
+        "sites": len(resolved.site_ids),
+        "servers": len(resolved.server_sites),
+        "users": checked.users.count,
+        "tracks": tracks,
+    }
+    if json:
+        print(_dumped(found))
+    else:
+        moves = f"along {tracks} tracks" if tracks else "by the Gauss-Markov model"
+        print(
+            f"{checked.name}: {found['sites']} sites, {found['servers']} servers, {found['users']} users who move {moves}: all is well"
+        )
+    return 0
+
+
+def _scenario(name: str, settings: list[str] | None) -> Scenario:
+    return load_scenario(name, dict(parse_setting(text) for text in settings or []))
+
+
+def _task(name: str, scenario: str | None, settings: list[str] | None) -> Any:
+    from edgetwin import registry
+
+    problem = registry.problem(name)
+    return problem.task(_scenario(scenario or problem.scenario, settings))
+
+
+def _compared(task: Any, policies: list[str], episodes: int, slots: int | None, seed: int) -> Any:
+    from edgetwin import api, registry
+    from edgetwin.tables import progress_bar
+
+    chosen = policies or list(registry.problem(task.name).compared)
+    with progress_bar(len(chosen), "policies") as bar:
+        bar.refresh()
+        return api.compare(task, chosen, episodes, slots, seed, progress=lambda name: bar.advance(bar.task_ids[0]))
+
+
+def _show_comparison(comparison: Any) -> None:
+    from edgetwin.tables import comparison_table
+
+    _console().print(comparison_table(comparison))
+
+
+def _console() -> Console:
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        file.write(text + "\n")
+    Path(file.name).replace(path)
+
+
+def _writable(path: Path) -> None:
+    """Refuses, before the work starts, a place that the result cannot be written to."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, name a file")
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another folder") from None
+
+
+def _keep_compiled_programs() -> None:
+    """JAX keeps compiled programs in the user's cache, so that only the first run waits for the compiler."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edgetwin" / "compiled"
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

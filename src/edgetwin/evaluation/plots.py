@@ -1,0 +1,282 @@
+"""Pictures of a comparison, one function each: policies against each other and against the bound, and a metric over time.
+
+A policy is known by the number of its row, which has the same colour and marker everywhere. Figures hold no global state.
+"""
+
+import io
+import math
+import re
+import textwrap
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from edgetwin.evaluation.compare import Comparison, Row
+from edgetwin.evaluation.statistics import Estimate
+
+PALETTE = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#b8528a",
+    "#b97f00",
+    "#3495cf",
+    "#6b6ecf",
+    "#7a7a7a",
+)  # Okabe and Ito's hues, 3:1 on white
+MARKERS = "osD^vPX*"
+INK, GRID = "#1b2026", "#d9dde2"
+BOUND_POINTS = 60
+
+
+def colour(number: int) -> str:
+    """The colour of row `number`, from 1."""
+    return PALETTE[(number - 1) % len(PALETTE)]
+
+
+def frontier(comparison: Comparison) -> Figure:
+    """The task's two frontier metrics against each other, every policy with its intervals, the bound as a curve.
+
+    Reference policies are hollow. The second axis is logarithmic where its values span more than a factor of ten.
+    """
+    assert comparison.task.spec.frontier is not None
+    x, y = comparison.task.spec.frontier
+    placed = [(number, row) for number, row in enumerate(comparison.rows.values(), 1) if _known(row, x) and _known(row, y)]
+    figure, axes = _empty(10.4, 4.6)
+    _label(axes, comparison, x, y)
+    right = max([row.metrics[x].mean for _, row in placed] + [_ends(row.metrics[x])[1] for _, row in placed], default=0.0) * 1.06
+    curve_x, curve_y = _bound_curve(comparison, x, y, right)
+    values = [row.metrics[y].mean for _, row in placed] + list(curve_y)
+    _scale(axes, values)
+    for number, row in placed:
+        at = row.metrics[x].mean, row.metrics[y].mean
+        (left, far), (low, high) = _ends(row.metrics[x]), _ends(row.metrics[y])
+        axes.errorbar(
+            *at,
+            xerr=[[at[0] - left], [far - at[0]]],
+            yerr=[[at[1] - low], [high - at[1]]],
+            fmt=MARKERS[(number - 1) % len(MARKERS)],
+            color=colour(number),
+            markerfacecolor="none" if row.policy.reference else colour(number),
+            markersize=7,
+            elinewidth=1.2,
+            capsize=2.5,
+            label=f"{number}  " + "\n    ".join(_wrapped(row.policy.name + (" (reference)" if row.policy.reference else ""), 30)),
+        )
+    if len(curve_x):
+        side = "lower" if comparison.task.spec.metrics[y].better == "lower" else "upper"
+        axes.plot(curve_x, curve_y, color=INK, linewidth=1.6, label=f"proven {side} bound")
+        bottom, top = axes.get_ylim()
+        if side == "lower" and axes.get_yscale() == "log":
+            bottom = min(bottom, float(np.min(curve_y)) / 1.6)
+        axes.set_ylim(bottom, top)
+        axes.fill_between(curve_x, curve_y, bottom if side == "lower" else top, color=INK, alpha=0.08, linewidth=0)
+    if right > 0:
+        axes.set_xlim(left=0)
+    figure.legend(loc="outside right upper", frameon=False, handlelength=1.4, labelspacing=0.7, borderaxespad=0.2)
+    _number_points(figure, axes, [(number, row.metrics[x], row.metrics[y]) for number, row in placed])
+    return figure
+
+
+def curve(comparison: Comparison, metric: str) -> Figure:
+    """A metric over time: its value in every chunk of `report_slots` with its interval, a numbered line per policy."""
+    figure, axes = _empty(4.9, 3.3)
+    chunk = comparison.task.spec.report_slots
+    ends: list[tuple[int, float]] = []
+    means: list[float] = []
+    for number, row in enumerate(comparison.rows.values(), 1):
+        estimates = [Estimate(*each) for each in row.curves[metric]]
+        starts = chunk * np.arange(len(estimates))
+        middle = (starts + np.minimum(starts + chunk, comparison.slots)) / 2
+        mean = np.array([estimate.mean for estimate in estimates])
+        low, high = np.array([_ends(estimate) for estimate in estimates]).T
+        style = "--" if row.policy.reference else "-"
+        axes.plot(
+            middle, mean, style, color=colour(number), marker=MARKERS[(number - 1) % len(MARKERS)], markersize=3.5, linewidth=1.4
+        )
+        axes.fill_between(middle, low, high, color=colour(number), alpha=0.16, linewidth=0)
+        seen = np.flatnonzero(np.isfinite(mean))
+        means += list(mean[seen])
+        if len(seen):
+            ends.append((number, float(mean[seen[-1]])))
+    _label(axes, comparison, None, metric)
+    _scale(axes, means)
+    axes.set_xlim(0, comparison.slots)
+    _number_ends(figure, axes, ends)
+    return figure
+
+
+def svg(figure: Figure, name: str, alt: str) -> str:
+    """A figure as SVG to stand inside a page: its ink is the page's own, its colours --c1 … --c8, its identifiers `name`-…."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    for number, hue in enumerate(PALETTE, 1):
+        text = text.replace(hue, f"var(--c{number})")
+    text = text.replace(INK, "currentColor").replace(GRID, "var(--grid)")
+    text = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--sans)", text)
+    label = alt.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg \1 role="img" aria-label="{label}">', text, count=1)
+
+
+def axis_name(comparison: Comparison, metric: str) -> str:
+    """A metric with its unit, as axes and table headers write it."""
+    unit = comparison.task.spec.metrics[metric].unit
+    return metric if unit in ("", "1") else f"{metric} [{unit}]"
+
+
+def _empty(width_in: float, height_in: float) -> tuple[Figure, Axes]:
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(width_in, height_in), dpi=72, layout="constrained")
+        axes = figure.subplots()
+    axes.grid(True)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 11,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.facecolor": "none",
+    "axes.linewidth": 0.8,
+    "figure.facecolor": "none",
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.labelcolor": INK,
+}
+
+
+def _known(row: Row, metric: str) -> bool:
+    return math.isfinite(row.metrics[metric].mean)
+
+
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    """The ends of an interval, or the mean twice where there is none."""
+    low, high = estimate.ci95 or (estimate.mean, estimate.mean)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        low = high = estimate.mean
+    return min(low, estimate.mean), max(high, estimate.mean)
+
+
+def _label(axes: Axes, comparison: Comparison, x: str | None, y: str) -> None:
+    wide = 52 if x else 38
+    meaning = comparison.task.spec.metrics
+    if x is None:
+        axes.set_xlabel("slot")
+    else:
+        axes.set_xlabel("\n".join([axis_name(comparison, x), *_wrapped(meaning[x].meaning, 90)]))
+    axes.set_ylabel("\n".join([axis_name(comparison, y), *_wrapped(meaning[y].meaning, wide)]))
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most `width` letters, broken at spaces, else behind a plus sign."""
+    pieces = text if len(text) <= width else text.replace("+", "+ ")
+    lines = textwrap.wrap(pieces, width, break_on_hyphens=False)
+    return [line.replace("+ ", "+") for line in lines]
+
+
+def _scale(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic second axis where all values are positive and span more than a factor of ten."""
+    finite = [value for value in values if math.isfinite(value)]
+    if finite and min(finite) > 0 and max(finite) > 10 * min(finite):
+        axes.set_yscale("log")
+        decades = math.log10(max(finite) / min(finite))
+        axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if decades < 3 else (1,)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _bound_curve(comparison: Comparison, x: str, y: str, right: float) -> tuple[np.ndarray, np.ndarray]:
+    """The bound on `y` for values of `x` from 0 to `right`; empty where none is known for `x` alone."""
+    grid = np.linspace(0, right, BOUND_POINTS) if right > 0 else np.zeros(1)
+    try:
+        values = [comparison.bound_at({x: float(value)}).get(y, math.nan) for value in grid] if comparison.bound_at else []
+    except KeyError:
+        values = []
+    kept = np.isfinite(np.array(values, dtype=float))
+    return (grid[kept], np.array(values, dtype=float)[kept]) if len(values) else (np.zeros(0), np.zeros(0))
+
+
+def _number_points(figure: Figure, axes: Axes, points: Sequence[tuple[int, Estimate, Estimate]]) -> None:
+    """Writes each point's number where it covers no point, number or error bar; a thin line leads to one that stands apart."""
+    figure.draw_without_rendering()
+    to_pixels = axes.transData.transform
+    frame = axes.get_window_extent()
+    taken = []
+    for _, x, y in points:
+        taken.append((*to_pixels((x.mean, y.mean)), 7.0, 7.0))
+        for ends in ([(end, y.mean) for end in _ends(x)], [(x.mean, end) for end in _ends(y)]):
+            first, last = to_pixels(ends)
+            along = first + np.linspace(0, 1, 2 + int(np.hypot(*(last - first)) / 6))[:, None] * (last - first)
+            taken += [(*at, 3.0, 3.0) for at in along if np.isfinite(at).all()]
+    for number, x, y in points:
+        at = to_pixels((x.mean, y.mean))
+        best, least = (12.0, 12.0), math.inf
+        for radius in (13.0, 19.0, 27.0, 38.0, 52.0):
+            for angle in np.radians((45, 135, -45, -135, 90, 0, 180, -90, 20, 160, -20, -160)):
+                centre = at + radius * np.array([math.cos(angle), math.sin(angle)])
+                inside = frame.x0 + 6 < centre[0] < frame.x1 + 10 and frame.y0 + 6 < centre[1] < frame.y1 + 10
+                clash = sum(_overlap(centre, box) for box in taken) + radius + (0 if inside else 1e4)
+                if clash < least:
+                    best, least = tuple(centre - at), clash
+        taken.append((*(at + np.array(best)), 6.0, 7.0))
+        axes.annotate(
+            str(number),
+            (x.mean, y.mean),
+            best,
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            color=colour(number),
+            fontweight="bold",
+            arrowprops={"arrowstyle": "-", "color": colour(number), "linewidth": 0.7} if math.hypot(*best) > 20 else None,
+        )
+
+
+def _overlap(centre: np.ndarray, box: tuple[float, float, float, float]) -> float:
+    """How badly a number at `centre` covers a box (x, y, half width, half height), in points."""
+    across = 6 + box[2] - abs(centre[0] - box[0])
+    down = 7 + box[3] - abs(centre[1] - box[1])
+    return 100 * min(across, down) if across > 0 and down > 0 else 0.0
+
+
+def _number_ends(figure: Figure, axes: Axes, ends: Sequence[tuple[int, float]]) -> None:
+    """Writes the numbers of lines at their right ends, apart from each other."""
+    figure.draw_without_rendering()
+    frame, gap = axes.get_window_extent(), 12.0
+    levels = sorted((float(axes.transData.transform((1, value))[1]), number, value) for number, value in ends)
+    heights: list[float] = []
+    for level, *_ in levels:
+        heights.append(max(level, heights[-1] + gap) if heights else level)
+    for index in range(len(heights) - 1, -1, -1):  # push down what went over the top, and so its neighbours
+        ceiling = frame.y1 if index == len(heights) - 1 else heights[index + 1] - gap
+        heights[index] = min(heights[index], ceiling)
+    for height, (level, number, value) in zip(heights, levels, strict=True):
+        axes.annotate(
+            str(number),
+            (1, value),
+            (5, height - level),
+            xycoords=axes.get_yaxis_transform(),
+            textcoords="offset points",
+            ha="left",
+            va="center",
+            color=colour(number),
+            fontweight="bold",
+            annotation_clip=False,
+        )

@@ -1,0 +1,93 @@
+"""How users move: the Gauss-Markov model of two-timescale (1)-(4), and the replay of recorded tracks.
+
+Users stay in a square of side `width_m`: what would leave it is reflected at the walls.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class GaussMarkov(NamedTuple):
+    """Users under Gauss-Markov movement; all (users,) but `position_m` (users, 2). The means change only at walls."""
+
+    position_m: jax.Array
+    speed_mps: jax.Array
+    direction_rad: jax.Array
+    mean_speed_mps: jax.Array
+    mean_direction_rad: jax.Array
+
+
+class TrackReplay(NamedTuple):
+    """Where each user's track lies: its row, its place on the ground, its turn, and the time at which the user joins it. (users, ...)."""
+
+    track: jax.Array
+    place_m: jax.Array
+    rotation_rad: jax.Array
+    phase_s: jax.Array
+
+
+def remember(previous, mean, memory, noise):
+    """One step of a Gauss-Markov process: μ·previous + (1−μ)·mean + √(1−μ²)·noise.     two-timescale (1), (2)
+
+    The root covers 1−μ² only (in the printed (2) it runs over the noise as well). Returns the shape of `previous`.
+    """
+    return memory * previous + (1 - memory) * mean + jnp.sqrt(1 - memory**2) * noise
+
+
+def advance(position_m, speed_mps, direction_rad, slot_s):
+    """Position after a slot at the speed and direction held during it.     two-timescale (3), (4)
+
+    position_m: (users, 2); speed_mps, direction_rad: (users,). Returns (users, 2).
+    """
+    heading = jnp.stack([jnp.cos(direction_rad), jnp.sin(direction_rad)], axis=-1)
+    return position_m + (speed_mps * slot_s)[:, None] * heading
+
+
+def gauss_markov_step(state, noise_speed, noise_direction, *, slot_s, width_m, speed_memory, direction_memory) -> GaussMarkov:
+    """The next slot's positions, speeds and directions, reflected at the walls.     two-timescale (1)-(4)
+
+    noise_speed (m/s), noise_direction (rad): (users,), Φ and Ψ. A wall turns direction and mean direction alike, else users would
+    press against it. Speeds stay at or above 0.
+    """
+    position = advance(state.position_m, state.speed_mps, state.direction_rad, slot_s)
+    speed = jnp.maximum(remember(state.speed_mps, state.mean_speed_mps, speed_memory, noise_speed), 0)
+    direction = remember(state.direction_rad, state.mean_direction_rad, direction_memory, noise_direction)
+    outside = (position < 0) | (position > width_m)
+    position = jnp.where(position < 0, -position, jnp.where(position > width_m, 2 * width_m - position, position))
+
+    def turned(angle):
+        angle = jnp.where(outside[:, 0], jnp.pi - angle, angle)
+        return jnp.where(outside[:, 1], -angle, angle)
+
+    return GaussMarkov(position, speed, turned(direction), state.mean_speed_mps, turned(state.mean_direction_rad))
+
+
+def back_and_forth(value, length):
+    """A triangle wave: 0 … length … 0 …, so that a track is run to its end and back, and a position is folded into an area."""
+    turn = jnp.mod(value, 2 * length)
+    return jnp.where(turn > length, 2 * length - turn, turn)
+
+
+def track_position(replay: TrackReplay, time_s, xy_m, duration_s, elapsed_s, width_m):
+    """Where users are `elapsed_s` after the start, between the two fixes around that time.
+
+    time_s: (tracks, fixes), from 0, padded with inf; xy_m: (tracks, fixes, 2), centred on each track's mean; duration_s: (tracks,).
+    Past the end a track is run backwards. Each is turned, moved to its place and folded into the square. Returns (users, 2).
+    """
+    time = back_and_forth(replay.phase_s + elapsed_s, duration_s[replay.track])
+    fix_times, fixes = time_s[replay.track], xy_m[replay.track]
+    last = jnp.sum(jnp.isfinite(fix_times), axis=1) - 2
+    before = jnp.clip(jnp.sum(fix_times <= time[:, None], axis=1) - 1, 0, last)
+
+    def at(array, index):
+        return jnp.take_along_axis(array, index[:, None], axis=1)[:, 0]
+
+    start, end = at(fix_times, before), at(fix_times, before + 1)
+    share = jnp.clip((time - start) / (end - start), 0, 1)[:, None]
+    users = jnp.arange(before.shape[0])
+    local = (1 - share) * fixes[users, before] + share * fixes[users, before + 1]
+    cos, sin = jnp.cos(replay.rotation_rad), jnp.sin(replay.rotation_rad)
+    turned = jnp.stack([cos * local[:, 0] - sin * local[:, 1], sin * local[:, 0] + cos * local[:, 1]], axis=-1)
+    return back_and_forth(replay.place_m + turned, width_m)

@@ -1,0 +1,161 @@
+"""Where tasks and policies are found by name: the built-in problems, loaded on use, and what third parties install.
+
+Third parties add entry points: group `edgetwin.problems`, NAME = "package.module:PROBLEM" (a `Problem`); group `edgetwin.policies`,
+"TASK/NAME" = "package.module:factory". A problem can also be named as "package.module:PROBLEM" without being installed.
+
+A policy's name may carry its knobs, `inversion[snr=5]`, and join policies that decide for different agent classes, `full-power+nearest`.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+import jax
+
+from edgetwin.errors import InputError, did_you_mean
+from edgetwin.problem import KNOWLEDGE, Param, Policy, Problem, Task, View
+
+BUILT_IN = {
+    "two-timescale": "edgetwin.two_timescale:PROBLEM",
+}
+
+_PART = re.compile(r"^(?P<name>[A-Za-z0-9_-]+)(\[(?P<params>[^\[\]]*)\])?$")
+
+
+def problems() -> list[str]:
+    """The names of all tasks, built in and installed."""
+    return sorted({*BUILT_IN, *(point.name for point in entry_points(group="edgetwin.problems"))})
+
+
+def problem(name: str) -> Problem:
+    """The problem called `name`. Raises InputError that lists what there is."""
+    if name in BUILT_IN:
+        return _load(BUILT_IN[name])
+    for point in entry_points(group="edgetwin.problems"):
+        if point.name == name:
+            return point.load()
+    if ":" in name:
+        return _load(name)
+    raise InputError(f"task {name!r} is not known: choose one of {', '.join(problems())}{did_you_mean(name, problems())}")
+
+
+def factories(task: Task) -> dict[str, Callable[..., Policy]]:
+    """Every policy that can be named for a task: its problem's own and those that third parties add under its name."""
+    own = problem(task.name).policies
+    added = {
+        point.name.removeprefix(f"{task.name}/"): point
+        for point in entry_points(group="edgetwin.policies")
+        if point.name.startswith(f"{task.name}/")
+    }
+    return {**own, **{name: point.load() for name, point in added.items()}}
+
+
+def policy(task: Task, name: str, known: Mapping[str, Callable[..., Policy]] | None = None) -> Policy:
+    """The policy that `name` describes, for this task, of the factories `known` (by default all that are registered for it).
+
+    Raises InputError for an unknown policy or knob, and where an agent class has nobody or two parts that decide for it.
+    """
+    known = factories(task) if known is None else known
+    parts = [_parsed(part, known) for part in _split(name)]
+    for factory, _ in parts:
+        task = getattr(factory, "relax", lambda same: same)(task)
+    made = [
+        replace(part, params={**{key: Param(value) for key, value in knobs.items()}, **part.params})
+        for part, knobs in ((factory(task, **knobs), knobs) for factory, knobs in parts)
+    ]
+    reference = any(hasattr(factory, "relax") for factory, _ in parts)
+    return replace(_joined(task, made, name), name=name, task=task, reference=reference)
+
+
+def _joined(task: Task, parts: list[Policy], name: str) -> Policy:
+    """One policy of several that decide for different agent classes."""
+    classes = set(task.spec.agents)
+    controlled = [agents for part in parts for agents in (part.controls or tuple(classes))]
+    twice = sorted({agents for agents in controlled if controlled.count(agents) > 1})
+    if twice:
+        raise InputError(f"policy {name!r}: more than one part decides for {', '.join(twice)}")
+    missing = sorted(classes - set(controlled))
+    if missing:
+        example = f", as in {problem(task.name).compared[0]}" if task.name in problems() and problem(task.name).compared else ""
+        raise InputError(f"policy {name!r}: nobody decides for {', '.join(missing)}; join a part that does with '+'{example}")
+    if len(parts) == 1 and not parts[0].controls:
+        return parts[0]
+
+    def init(key: jax.Array, view: View) -> Any:
+        return tuple(part.init(jax.random.fold_in(key, index), view) for index, part in enumerate(parts))
+
+    def act(carry: Any, view: View, key: jax.Array) -> tuple[Any, Any]:
+        carries, fields = [], {}
+        for index, part in enumerate(parts):
+            after, decided = part.act(carry[index], view, jax.random.fold_in(key, index))
+            carries.append(after)
+            fields.update(decided)
+        return tuple(carries), task.action(**fields)
+
+    return Policy(
+        name=name,
+        task=task,
+        act=act,
+        init=init,
+        information=max((part.information for part in parts), key=KNOWLEDGE.index),
+        runs_on="host" if any(part.runs_on == "host" for part in parts) else "device",
+        params={key: value for part in parts for key, value in part.params.items()},
+    )
+
+
+def _split(name: str) -> list[str]:
+    """`a[x=1]+b` as its parts; a plus sign inside brackets belongs to a number."""
+    return [part.strip() for part in re.split(r"\+(?![^\[]*\])", name)]
+
+
+def _parsed(part: str, known: Mapping[str, Callable[..., Policy]]) -> tuple[Callable[..., Policy], dict[str, Any]]:
+    match = _PART.match(part)
+    if match is None:
+        raise InputError(f"policy {part!r}: write a name, or name[knob=value,…], joined with '+'")
+    name = match["name"]
+    if name not in known:
+        raise InputError(
+            f"policy {name!r} is not known: choose among {', '.join(sorted(known))}{did_you_mean(name, list(known))}"
+        )
+    factory = known[name]
+    allowed = {
+        key: parameter
+        for key, parameter in inspect.signature(factory).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    knobs = {key: parameter.default for key, parameter in allowed.items()}
+    for setting in filter(None, (text.strip() for text in (match["params"] or "").split(","))):
+        key, equals, value = (text.strip() for text in setting.partition("="))
+        if key not in allowed:
+            what = f"its knobs are {', '.join(allowed)}" if allowed else "it has none"
+            raise InputError(f"policy {name!r} has no knob {key!r}: {what}{did_you_mean(key, list(allowed))}")
+        if not equals or not value:
+            raise InputError(f"policy {name!r}: write {key}=VALUE")
+        knobs[key] = _converted(name, key, value, allowed[key].annotation)
+    return factory, knobs
+
+
+def _converted(name: str, key: str, value: str, kind: Any) -> Any:
+    if kind is bool:
+        if value.lower() not in ("true", "false"):
+            raise InputError(f"policy {name!r}: {key} = {value}: must be true or false")
+        return value.lower() == "true"
+    try:
+        number = kind(value)
+    except ValueError:
+        raise InputError(f"policy {name!r}: {key} = {value}: must be {'a whole number' if kind is int else 'a number'}") from None
+    if kind is float and not abs(number) < float("inf"):
+        raise InputError(f"policy {name!r}: {key} = {value}: must be a finite number")
+    return number
+
+
+def _load(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{target}: cannot be loaded ({error})") from None

@@ -1,0 +1,113 @@
+"""What the command line shows a person: comparisons, scenarios, clauses and timings as tables."""
+
+import math
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from edgetwin.evaluation.check import Clause
+from edgetwin.evaluation.compare import Comparison
+from edgetwin.evaluation.statistics import Estimate
+from edgetwin.scenario import Scenario
+
+
+def progress_bar(total: int, unit: str) -> Progress:
+    """A bar on standard error, so that standard output stays clean for programs."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+    bar.add_task(unit, total=total)
+    return bar
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Three significant digits without exponents where people read them, a dash where there is none."""
+    if not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:.{min(decimals, 5)}f}"
+
+
+def _with_interval(estimate: Estimate) -> str:
+    if estimate.ci95 is None:
+        return number(estimate.mean)
+    return f"{number(estimate.mean)}\n[dim]±{number((estimate.ci95[1] - estimate.ci95[0]) / 2, 2)}[/dim]"
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """A row per policy: every metric with the half-width of its 95 % interval, the gap to the bound, and what the policy may know."""
+    spec = comparison.task.spec
+    title = (
+        f"{comparison.task.name} on {comparison.task.scenario.name}: {comparison.episodes} networks × {comparison.slots} slots"
+    )
+    table = Table(title=f"{title}, seed {comparison.seed}", header_style="bold", pad_edge=False)
+    table.add_column("policy", overflow="fold", min_width=18)
+    for name, metric in spec.metrics.items():
+        unit = "" if metric.unit == "1" else f"\n[dim]{metric.unit}[/dim]"
+        table.add_column(name.replace("_", " ") + unit, justify="right", overflow="fold")
+    bounded = [name for name in spec.metrics if any(name in row.gap for row in comparison.rows.values())][:1]
+    for name in bounded:
+        table.add_column(f"times the bound\n[dim]{name.replace('_', ' ')}[/dim]", justify="right")
+    table.add_column("knows")
+    for name, row in comparison.rows.items():
+        tuned = ", ".join(f"{key}={number(float(param.value))}" for key, param in row.params.items() if param.tuned)
+        label = (
+            name + ("\n[dim]reference[/dim]" if row.policy.reference else "") + (f"\n[dim]tuned: {tuned}[/dim]" if tuned else "")
+        )
+        cells = [_with_interval(row.metrics[metric]) for metric in spec.metrics]
+        gaps = [number(1 + row.gap[metric]) if metric in row.gap else "–" for metric in bounded]
+        table.add_row(label.replace("[snr", r"\[snr"), *cells, *gaps, row.policy.information)
+    return table
+
+
+def scenario_table(scenario: Scenario) -> Table:
+    """Every value of a scenario with its source."""
+    table = Table(title=f"{scenario.name}: {scenario.summary}", header_style="bold")
+    for column in ("setting", "value", "source"):
+        table.add_column(column, overflow="fold")
+    for key, value in scenario_values(scenario).items():
+        table.add_row(key, str(value), scenario.sources.get(key, "default"))
+    return table
+
+
+def scenario_values(scenario: Scenario) -> dict[str, Any]:
+    """The settings of a scenario by dotted key."""
+    values = scenario.model_dump(mode="json", exclude={"name", "summary", "notes", "sources"})
+    return {f"{section}.{key}": value for section, fields in values.items() if fields for key, value in fields.items()}
+
+
+def clause_table(subject: str, clauses: list[Clause]) -> Table:
+    """PASS or FAIL for every clause."""
+    table = Table(title=subject, header_style="bold")
+    for column in ("clause", "", "what is wrong"):
+        table.add_column(column, overflow="fold")
+    for clause in clauses:
+        table.add_row(
+            clause.name, "[green]PASS[/green]" if clause.passed else "[red]FAIL[/red]", clause.detail.replace("[", r"\[")
+        )
+    return table
+
+
+def bench_table(result: dict[str, Any]) -> Table:
+    """Cold and warm times, and network-slots per second."""
+    table = Table(
+        title=f"{result['scenario']}, {result['networks']} networks, {result['users']} users, {result['sites']} sites",
+        header_style="bold",
+    )
+    table.add_column("what")
+    for column in ("cold, s", "warm, s (median)", "network-slots/s"):
+        table.add_column(column, justify="right")
+    for timing in result["timings"]:
+        table.add_row(timing["name"], f"{timing['cold_s']:.2f}", f"{timing['warm_s']:.3f}", f"{timing['per_second']:,.0f}")
+    return table
