@@ -141,7 +141,8 @@ def check(
     from edgetwin import api, registry
 
     chosen = _task(task, scenario, set)
-    subject = chosen if policy is None else registry.policy(chosen, policy, registry.factories(task))
+    known = None if task in registry.problems() else registry.problem(task).policies
+    subject = chosen if policy is None else registry.policy(chosen, policy, known)
     clauses = api.check(subject)
     if json:
         print(_dumped([clause._asdict() for clause in clauses]))

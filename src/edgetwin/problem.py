@@ -10,7 +10,7 @@ A policy says what it may know and where it runs. Rules, optimisers and trained 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -119,13 +119,13 @@ class Scene(NamedTuple):
     migrating: Any
 
 
-@runtime_checkable
 class Task(Protocol):
     """A decision problem on one network. All methods are pure; those on states and actions jit, vmap and scan.
 
-    `bound(keys, slots)` prepares, once for those episodes, a function from a policy's metrics to proven bounds {metric: value} for
-    any policy with those metrics, or returns None where no bound is known. `world(state)` is what the slot's draws made, the same
-    whatever was done; `trace(key, slots)` is the worlds of an episode's first slots ahead of time, slots first.
+    `action(users=…, stations=…, …)` makes an action of one array per class. `world(state)` is what the slot's draws made, the same
+    whatever was done; `trace(key, slots)` is the worlds of an episode's first slots ahead of time, slots first. `bound(keys, slots)`
+    prepares, once for those episodes, a function from a policy's metrics to proven bounds {metric: value} for any policy with those
+    metrics, or returns None where no bound is known.
     """
 
     name: str
@@ -135,7 +135,8 @@ class Task(Protocol):
     def reset(self, key: jax.Array) -> Any: ...
     def observe(self, state: Any) -> Any: ...
     def step(self, state: Any, action: Any) -> tuple[Any, Outcome]: ...
-    def action(self, **classes: Any) -> Any: ...
+    @property
+    def action(self) -> Callable[..., Any]: ...
     def global_state(self, state: Any) -> jax.Array: ...
     def world(self, state: Any) -> Any: ...
     def trace(self, key: jax.Array, slots: int) -> Any: ...

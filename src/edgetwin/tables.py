@@ -4,7 +4,9 @@ import math
 import sys
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -39,6 +41,10 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{min(decimals, 5)}f}"
 
 
+def _words(metric: str) -> str:
+    return metric.replace("_mj", "").replace("_", " ")
+
+
 def _with_interval(estimate: Estimate) -> str:
     if estimate.ci95 is None:
         return number(estimate.mean)
@@ -51,23 +57,21 @@ def comparison_table(comparison: Comparison) -> Table:
     title = (
         f"{comparison.task.name} on {comparison.task.scenario.name}: {comparison.episodes} networks × {comparison.slots} slots"
     )
-    table = Table(title=f"{title}, seed {comparison.seed}", header_style="bold", pad_edge=False)
-    table.add_column("policy", overflow="fold", min_width=18)
+    table = Table(title=f"{title}, seed {comparison.seed}", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("policy", overflow="fold", min_width=24)
     for name, metric in spec.metrics.items():
         unit = "" if metric.unit == "1" else f"\n[dim]{metric.unit}[/dim]"
-        table.add_column(name.replace("_", " ") + unit, justify="right", overflow="fold")
+        table.add_column(_words(name) + unit, justify="right", max_width=10)
     bounded = [name for name in spec.metrics if any(name in row.gap for row in comparison.rows.values())][:1]
     for name in bounded:
-        table.add_column(f"times the bound\n[dim]{name.replace('_', ' ')}[/dim]", justify="right")
-    table.add_column("knows")
+        table.add_column(f"{_words(name)} over the bound", justify="right", max_width=10)
+    table.add_column("knows", no_wrap=True)
     for name, row in comparison.rows.items():
         tuned = ", ".join(f"{key}={number(float(param.value))}" for key, param in row.params.items() if param.tuned)
-        label = (
-            name + ("\n[dim]reference[/dim]" if row.policy.reference else "") + (f"\n[dim]tuned: {tuned}[/dim]" if tuned else "")
-        )
+        notes = ["reference"] * row.policy.reference + [f"tuned: {tuned}"] * bool(tuned)
         cells = [_with_interval(row.metrics[metric]) for metric in spec.metrics]
-        gaps = [number(1 + row.gap[metric]) if metric in row.gap else "–" for metric in bounded]
-        table.add_row(label.replace("[snr", r"\[snr"), *cells, *gaps, row.policy.information)
+        over = [number(1 + row.gap[metric]) + " ×" if metric in row.gap else "–" for metric in bounded]
+        table.add_row("\n".join([escape(name), *(f"[dim]{note}[/dim]" for note in notes)]), *cells, *over, row.policy.information)
     return table
 
 
@@ -93,9 +97,7 @@ def clause_table(subject: str, clauses: list[Clause]) -> Table:
     for column in ("clause", "", "what is wrong"):
         table.add_column(column, overflow="fold")
     for clause in clauses:
-        table.add_row(
-            clause.name, "[green]PASS[/green]" if clause.passed else "[red]FAIL[/red]", clause.detail.replace("[", r"\[")
-        )
+        table.add_row(clause.name, "[green]PASS[/green]" if clause.passed else "[red]FAIL[/red]", escape(clause.detail))
     return table
 
 
@@ -109,5 +111,7 @@ def bench_table(result: dict[str, Any]) -> Table:
     for column in ("cold, s", "warm, s (median)", "network-slots/s"):
         table.add_column(column, justify="right")
     for timing in result["timings"]:
-        table.add_row(timing["name"], f"{timing['cold_s']:.2f}", f"{timing['warm_s']:.3f}", f"{timing['per_second']:,.0f}")
+        table.add_row(
+            escape(timing["name"]), f"{timing['cold_s']:.2f}", f"{timing['warm_s']:.3f}", f"{timing['per_second']:,.0f}"
+        )
     return table

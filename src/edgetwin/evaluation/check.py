@@ -182,7 +182,7 @@ def _no_global_random(run: Callable[[], Any]) -> None:
         for seed in (1, 2):
             np.random.seed(seed)
             random.seed(seed)
-            before = np.random.get_state()[1].copy(), np.random.get_state()[2], random.getstate()  # type: ignore[index,union-attr]
+            before = np.random.get_state()[1].copy(), np.random.get_state()[2], random.getstate()  # type: ignore[index]
             results.append(run())
             after = np.random.get_state()
             if not np.array_equal(before[0], after[1]) or before[1] != after[2] or before[2] != random.getstate():  # type: ignore[index]
@@ -318,14 +318,15 @@ def _action_shapes(policy: Policy, key: jax.Array) -> None:
     view = _first_view(policy, key)
     _, action = policy.act(policy.init(key, view), view, key)
     for name, agents in policy.task.spec.agents.items():
-        _expect_shape(getattr(action, name, None), (agents.count, agents.action.size), f"action.{name}")
+        value = getattr(action, name, None)
+        _expect_shape(value, (agents.count, agents.action.size), f"action.{name}")
+        if isinstance(agents.action, Categorical) and jnp.asarray(value).dtype.kind not in "iu":
+            raise Broken(f"action.{name} is {jnp.asarray(value).dtype}, a choice must be an integer")
 
 
 def _action_bounds(task: Task, actions: Any) -> None:
     for name, agents in task.spec.agents.items():
         value, kind = getattr(actions, name), agents.action
-        if isinstance(kind, Categorical) and value.dtype.kind not in "iu":
-            raise Broken(f"action.{name} is {value.dtype}, a choice must be an integer")
         low, high = (0, kind.choices - 1) if isinstance(kind, Categorical) else (kind.low, kind.high)
         if value.min() < low or value.max() > high:
             raise Broken(f"action.{name} leaves [{low:g}, {high:g}]: it runs from {value.min():g} to {value.max():g}")

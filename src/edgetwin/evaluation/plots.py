@@ -8,11 +8,13 @@ import math
 import re
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from edgetwin.evaluation.compare import Comparison, Row
@@ -46,13 +48,14 @@ def frontier(comparison: Comparison) -> Figure:
     assert comparison.task.spec.frontier is not None
     x, y = comparison.task.spec.frontier
     placed = [(number, row) for number, row in enumerate(comparison.rows.values(), 1) if _known(row, x) and _known(row, y)]
-    figure, axes = _empty(10.4, 4.6)
-    _label(axes, comparison, x, y)
+    names = [_wrapped(row.policy.name + (" (reference)" if row.policy.reference else ""), 36) for _, row in placed]
+    figure, axes = _empty(10.4, max(4.6, 0.5 + sum(0.06 + 0.2 * len(lines) for lines in names)))
+    _label(axes, comparison, x, y, 90)
     right = max([row.metrics[x].mean for _, row in placed] + [_ends(row.metrics[x])[1] for _, row in placed], default=0.0) * 1.06
     curve_x, curve_y = _bound_curve(comparison, x, y, right)
     values = [row.metrics[y].mean for _, row in placed] + list(curve_y)
     _scale(axes, values)
-    for number, row in placed:
+    for (number, row), lines in zip(placed, names, strict=True):
         at = row.metrics[x].mean, row.metrics[y].mean
         (left, far), (low, high) = _ends(row.metrics[x]), _ends(row.metrics[y])
         axes.errorbar(
@@ -65,7 +68,7 @@ def frontier(comparison: Comparison) -> Figure:
             markersize=7,
             elinewidth=1.2,
             capsize=2.5,
-            label=f"{number}  " + "\n    ".join(_wrapped(row.policy.name + (" (reference)" if row.policy.reference else ""), 30)),
+            label="\n".join([f"{number} {lines[0]}", *lines[1:]]),
         )
     if len(curve_x):
         side = "lower" if comparison.task.spec.metrics[y].better == "lower" else "upper"
@@ -76,8 +79,9 @@ def frontier(comparison: Comparison) -> Figure:
         axes.set_ylim(bottom, top)
         axes.fill_between(curve_x, curve_y, bottom if side == "lower" else top, color=INK, alpha=0.08, linewidth=0)
     if right > 0:
-        axes.set_xlim(left=0)
-    figure.legend(loc="outside right upper", frameon=False, handlelength=1.4, labelspacing=0.7, borderaxespad=0.2)
+        axes.set_xlim(0, right)
+    figure.legend(loc="outside right upper", frameon=False, labelcolor=INK, handlelength=1.4, labelspacing=0.7, borderaxespad=0.2)
+    _say_it_as_it_is(figure)
     _number_points(figure, axes, [(number, row.metrics[x], row.metrics[y]) for number, row in placed])
     return figure
 
@@ -103,9 +107,10 @@ def curve(comparison: Comparison, metric: str) -> Figure:
         means += list(mean[seen])
         if len(seen):
             ends.append((number, float(mean[seen[-1]])))
-    _label(axes, comparison, None, metric)
+    _label(axes, comparison, None, metric, 46)
     _scale(axes, means)
     axes.set_xlim(0, comparison.slots)
+    _say_it_as_it_is(figure)
     _number_ends(figure, axes, ends)
     return figure
 
@@ -145,7 +150,7 @@ def _empty(width_in: float, height_in: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 11,
     "text.color": INK,
@@ -158,7 +163,6 @@ _STYLE = {
     "grid.linewidth": 0.7,
     "xtick.color": INK,
     "ytick.color": INK,
-    "legend.labelcolor": INK,
 }
 
 
@@ -174,14 +178,18 @@ def _ends(estimate: Estimate) -> tuple[float, float]:
     return min(low, estimate.mean), max(high, estimate.mean)
 
 
-def _label(axes: Axes, comparison: Comparison, x: str | None, y: str) -> None:
-    wide = 52 if x else 38
+def _label(axes: Axes, comparison: Comparison, x: str | None, y: str, width: int) -> None:
+    """Names both axes: the second at the top left, where it reads without turning the head, wrapped at `width` letters."""
     meaning = comparison.task.spec.metrics
-    if x is None:
-        axes.set_xlabel("slot")
-    else:
-        axes.set_xlabel("\n".join([axis_name(comparison, x), *_wrapped(meaning[x].meaning, 90)]))
-    axes.set_ylabel("\n".join([axis_name(comparison, y), *_wrapped(meaning[y].meaning, wide)]))
+    below = ["slot"] if x is None else [axis_name(comparison, x), *_wrapped(meaning[x].meaning, width)]
+    axes.set_xlabel("\n".join(below))
+    axes.set_title("\n".join([axis_name(comparison, y), *_wrapped(meaning[y].meaning, width)]), loc="left", fontsize=11, pad=10)
+
+
+def _say_it_as_it_is(figure: Figure) -> None:
+    """Keeps dollar signs in names from being read as formulas."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
 
 
 def _wrapped(text: str, width: int) -> list[str]:
@@ -222,9 +230,9 @@ def _number_points(figure: Figure, axes: Axes, points: Sequence[tuple[int, Estim
     for _, x, y in points:
         taken.append((*to_pixels((x.mean, y.mean)), 7.0, 7.0))
         for ends in ([(end, y.mean) for end in _ends(x)], [(x.mean, end) for end in _ends(y)]):
-            first, last = to_pixels(ends)
-            along = first + np.linspace(0, 1, 2 + int(np.hypot(*(last - first)) / 6))[:, None] * (last - first)
-            taken += [(*at, 3.0, 3.0) for at in along if np.isfinite(at).all()]
+            first, last = np.clip(to_pixels(ends), frame.min, frame.max)
+            along = np.linspace(first, last, 2 + int(np.hypot(*(last - first)) / 6))
+            taken += [(*at, 3.0, 3.0) for at in along]
     for number, x, y in points:
         at = to_pixels((x.mean, y.mean))
         best, least = (12.0, 12.0), math.inf

@@ -169,15 +169,15 @@ function startFilm(data) {
         dot(user.at, 2.2, colours.card, colours.card);
       }
     }
+    const shown = ARROW_S * perSecond * speed;
+    for (const [when, user, from, to] of film.moves) {
+      if (when <= slot && slot - when < shown) arrow(sites[from], sites[to], 1 - 0.7 * (slot - when) / shown);
+    }
     sites.forEach(([x, y], site) => {
       if (!servers.has(site)) return;
       const inner = x > wide - 80;
       label(twins[site] + (twins[site] === 1 ? " twin" : " twins"), x + (inner ? -13 : 13), y, colours.ink, 13, inner ? "right" : "left");
     });
-    const shown = ARROW_S * perSecond * speed;
-    for (const [when, user, from, to] of film.moves) {
-      if (when <= slot && slot - when < shown) arrow(sites[from], sites[to], 1 - 0.7 * (slot - when) / shown);
-    }
     scaleBar(wide, high);
     readout.textContent = "slot " + Math.floor(slot) + " of " + data.slots + (data.slot_s ? " · " + (slot * data.slot_s).toFixed(1) + " s" : "");
     scrub.value = String(Math.floor(slot));
@@ -242,10 +242,14 @@ function startFilm(data) {
 
   films.forEach((each, index) => chosen.add(new Option(each.name, String(index))));
   chosen.addEventListener("change", () => { film = films[Number(chosen.value)]; draw(); });
-  play.addEventListener("click", () => setPlaying(!playing));
+  play.addEventListener("click", (event) => {
+    if (event.detail) play.blur();                                     // clicked with a pointer: leave the space bar to the picture
+    setPlaying(!playing);
+  });
   scrub.max = String(last);
   scrub.addEventListener("input", () => { slot = Number(scrub.value); draw(); });
-  speeds.forEach((button) => button.addEventListener("click", () => {
+  speeds.forEach((button) => button.addEventListener("click", (event) => {
+    if (event.detail) button.blur();
     speed = Number(button.dataset.speed);
     speeds.forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
     draw();

@@ -110,10 +110,8 @@ def _results(comparison: Comparison) -> str:
         first = "descending" if metric.better == "higher" else "ascending"
         heads.append(_header(name, unit, "", f"{metric.meaning} [{metric.unit}] {arrow}".strip(), first))
     heads.append(_header("knows", "", "text", "what the policy is shown: see below", "ascending"))
-    heads.append(
-        _header("runs on", "", "text", "device: compiled together with the network; host: one decision at a time", "ascending")
-    )
-    heads.append(_header("decision time", "", "", "median time of one decision for one network", "ascending"))
+    where = "median time of one decision for one network; device: compiled with the network, host: one decision at a time"
+    heads.append(_header("decision time", "", "", where, "ascending"))
     standing = {name: _standing(comparison, name) for name in metrics}
     rows = "".join(_row(number, row, standing) for number, row in enumerate(comparison.rows.values(), 1))
     meanings = "".join(
@@ -130,10 +128,11 @@ def _results(comparison: Comparison) -> str:
     ]
     return _section(
         "Results",
-        f'<p class="note">{" &ensp; ".join(filter(None, marks))}</p>'
-        f'<div class="scroll" tabindex="0"><table class="results"><thead><tr>{"".join(heads)}</tr></thead><tbody>{rows}</tbody></table></div>'
-        f'<details><summary>What the metrics mean</summary><div class="wide"><table class="values"><thead><tr><th>metric</th><th>unit</th>'
-        f"<th>better</th><th>meaning</th></tr></thead><tbody>{meanings}</tbody></table></div></details>",
+        f'<p class="note">{" &ensp; ".join(filter(None, marks))}</p><div class="scroll" tabindex="0"><table class="results">'
+        f"<thead><tr>{''.join(heads)}</tr></thead><tbody>{rows}</tbody></table></div>"
+        '<details><summary>What the metrics mean</summary><div class="wide"><table class="values">'
+        "<thead><tr><th>metric</th><th>unit</th><th>better</th><th>meaning</th></tr></thead>"
+        f"<tbody>{meanings}</tbody></table></div></details>",
         "results",
     )
 
@@ -141,7 +140,8 @@ def _results(comparison: Comparison) -> str:
 def _header(name: str, unit: str, kind: str, title: str, first: str) -> str:
     words = escape(name).replace("_", "_<wbr>")
     small = f'<br><span class="unit">{escape(unit)}</span>' if unit else ""
-    return f'<th scope="col" class="{kind}" data-first="{first}" title="{escape(title)}"><button type="button">{words}{small}</button></th>'
+    told = f'class="{kind}" data-first="{first}" title="{escape(title)}"'
+    return f'<th scope="col" {told}><button type="button">{words}{small}</button></th>'
 
 
 def _row(number: int, row: Row, standing: Mapping[str, Mapping[str, str]]) -> str:
@@ -149,7 +149,7 @@ def _row(number: int, row: Row, standing: Mapping[str, Mapping[str, str]]) -> st
     chips = ['<span class="chip reference" title="decides in a relaxed world: no rival, but a mark to aim at">reference</span>']
     chips = chips if policy.reference else []
     for name, param in row.params.items():
-        value = f"{param.value:.4g}" if isinstance(param.value, float) else str(param.value)
+        value = f"{param.value:.3g}" if isinstance(param.value, float) else str(param.value)
         tuned = " <em>tuned</em>" if param.tuned else ""
         chips.append(
             f'<span class="chip" title="{escape(f"{name} = {param.value}")}">{escape(f"{name} = {value}")}{tuned}</span>'
@@ -160,8 +160,7 @@ def _row(number: int, row: Row, standing: Mapping[str, Mapping[str, str]]) -> st
         f'<tr><th scope="row" data-value="{number}">{_number(number, policy)}<span class="name">{_breakable(policy.name)}</span>'
         f"<div>{''.join(chips)}</div></th>{cells}"
         f'<td class="text" data-value="{KNOWLEDGE.index(policy.information)}">{policy.information}</td>'
-        f'<td class="text" data-value="{("device", "host").index(policy.runs_on)}">{policy.runs_on}</td>'
-        f'<td data-value="{row.decision_us:.1f}">{duration}</td></tr>'
+        f'<td data-value="{row.decision_us:.1f}">{duration}<small>on {policy.runs_on}</small></td></tr>'
     )
 
 
@@ -181,7 +180,7 @@ def _gap(row: Row, metric: str) -> str:
     """How far a metric is from its bound: as a multiple of it from twice on, else in per cent."""
     ratio = row.metrics[metric].mean / row.bound[metric]
     if ratio >= 2:
-        return f"×{ratio:.3g} the bound"
+        return f"×{_plain(ratio)} the bound"
     return f"{100 * (ratio - 1):+.1f} %".replace("-", "−")
 
 
@@ -247,17 +246,17 @@ def _frontier(comparison: Comparison) -> str:
     text = "Each policy with its 95 % intervals both ways"
     if comparison.bound_at is not None:
         text += "; the line is the proven bound, and no policy can be in the shaded region"
-    return _section(
-        f"{_words(y)} against {_words(x)}", f'<p class="note">{text}.</p><figure class="wide">{picture}</figure>', "frontier"
-    )
+    return _section(f"{y} against {x}", f'<p class="note">{text}.</p><figure class="wide">{picture}</figure>', "frontier")
 
 
 def _curves(comparison: Comparison) -> str:
     spec = comparison.task.spec
-    panels = "".join(
-        f"<figure>{plots.svg(plots.curve(comparison, metric), f'curve{place}', f'{metric} over time, a numbered line for each policy')}</figure>"
-        for place, metric in enumerate(spec.curves)
-    )
+    panels = ""
+    for place, metric in enumerate(spec.curves):
+        picture = plots.svg(
+            plots.curve(comparison, metric), f"curve{place}", f"{metric} over time, a numbered line for each policy"
+        )
+        panels += f"<figure>{picture}</figure>"
     key = "".join(
         f"<span>{_number(number, row.policy)}{_breakable(name)}</span>"
         for number, (name, row) in enumerate(comparison.rows.items(), 1)
@@ -268,11 +267,6 @@ def _curves(comparison: Comparison) -> str:
         f'<div class="panels">{panels}</div><div class="key">{key}</div>',
         "curves",
     )
-
-
-def _words(metric: str) -> str:
-    words = metric.replace("_", " ")
-    return words[:1].upper() + words[1:]
 
 
 def _film(comparison: Comparison, shown: Sequence[Policy]) -> str:
@@ -313,37 +307,46 @@ def _values(sections: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 def _value(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.12g}"
+        return f"{value:,.12g}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"
     return "none" if value is None else str(value)
 
 
 def _reading(comparison: Comparison) -> str:
-    lines = {
-        "Same networks": "All policies met the same networks: the same movement, fading and requests in every slot (common random numbers). "
-        "So two policies can differ for certain although their intervals overlap: what counts is the interval of their difference on these "
-        "networks, by which a column's “not clearly worse” is decided.",
-        "Interval": f"Numbers in brackets are 95 % intervals: how far the mean would scatter with other networks, judged by drawing again from these "
-        f"{comparison.episodes} (bootstrap). With fewer than about 20 episodes they are rough, and rather too narrow."
-        if comparison.episodes > 1
-        else "With one episode there are none: nothing tells how far the values would scatter with other networks.",
-        "Bound": "What no policy whatever could pass in these very episodes, even one that knew the future, at the same value of the metric it "
-        "depends on (here the failures a policy accepts). It is proven, but perhaps not attainable: a gap is at most what is left to gain."
-        if comparison.bound_at is not None
-        else "",
-        "Knows": "observation: what its agents see. state: also the full current state, so every channel. trace: the future as well. A policy that "
-        "knows less and one that knows more are not peers.",
-        "Reference": "Decides in a relaxed world (the rules are kinder to it), so it competes with nobody; it shows how much the rule costs."
-        if any(row.policy.reference for row in comparison.rows.values())
-        else "",
-        "Tuned": "A knob whose value was found on other episodes than these."
-        if any(param.tuned for row in comparison.rows.values() for param in row.params.values())
-        else "",
-        "Decision time": "Median of one decision for one network, on the machine that wrote this page; not reproducible to the digit.",
+    rows = comparison.rows.values()
+    told = {
+        "Same networks": True,
+        "Interval": comparison.episodes > 1,
+        "No interval": comparison.episodes == 1,
+        "Bound": comparison.bound_at is not None,
+        "Knows": True,
+        "Reference": any(row.policy.reference for row in rows),
+        "Tuned": any(param.tuned for row in rows for param in row.params.values()),
+        "Decision time": True,
     }
-    listed = "".join(f"<dt>{escape(word)}</dt><dd>{escape(text)}</dd>" for word, text in lines.items() if text)
+    listed = "".join(f"<dt>{word}</dt><dd>{escape(_READING[word])}</dd>" for word, needed in told.items() if needed)
     return _section("How to read this page", f'<dl class="reading">{listed}</dl>', "reading")
+
+
+_READING = {
+    "Same networks": "All policies met the same networks, with the same draws in every slot: movement, fading, requests (common random "
+    "numbers). So two policies can differ for certain although their intervals overlap: what counts is the interval of their "
+    "difference, network by network, and that decides what is “not clearly worse” in the table.",
+    "Interval": "Numbers in brackets are 95 % intervals: how far the mean would scatter with other networks, judged by drawing "
+    "again and again from these (bootstrap). With fewer than about 20 episodes they are rough, and rather too narrow.",
+    "No interval": "With one episode there are none: nothing tells how far the values would scatter with other networks.",
+    "Bound": "What no policy whatever can pass in these very episodes, even one that knows the future, as long as it does no worse in "
+    "the metrics the bound depends on (such as the share of requests it lets fail). It is proven, but perhaps out of reach: a gap is "
+    "the most that is left to gain.",
+    "Knows": "observation: what its agents see. state: also the full current state, such as every channel. trace: the future as well. "
+    "A policy that knows less and one that knows more are not peers.",
+    "Reference": "Decides in a relaxed world, where some rule does not hold for it. It competes with nobody, and shows what that "
+    "rule costs.",
+    "Tuned": "A knob whose value was found on other episodes than these.",
+    "Decision time": "The median of one decision for one network, on the machine that wrote this page; it will not be the same to "
+    "the digit next time.",
+}
 
 
 @contextmanager

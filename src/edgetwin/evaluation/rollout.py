@@ -93,7 +93,8 @@ def _on_host(policy: Policy, keys: jax.Array, slots: int, chunk: int) -> Totals:
         trace = jax.tree.map(np.asarray, task.trace(key, slots)) if policy.information == "trace" else None
         state = reset(key)
         carry = policy.init(own, _seen(policy, observe(state), state, trace))
-        chunks, terminated = [], False
+        chunks: list[Any] = []
+        terminated = False
         for number in range(slots):
             carry, action = policy.act(carry, _seen(policy, observe(state), state, trace), jax.random.fold_in(own, number))
             state, outcome = step(state, action)

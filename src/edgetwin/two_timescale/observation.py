@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from edgetwin.scenario import Network, Scenario
+from edgetwin.two_timescale.world import radio_of
 
 QUEUE_SCALE = 5.0
 
@@ -67,13 +68,12 @@ class Observer:
     """The observations (20), (22), (24) and the critics' state of a scenario, and their decoding."""
 
     def __init__(self, scenario: Scenario, network: Network):
-        radio = scenario.two_timescale
         self.users, self.sites, self.servers = scenario.users.count, len(network.site_ids), len(network.server_sites)
         self.width_m = network.width_m
-        self.radio = radio
+        self.radio = radio_of(scenario)
         self.server_sites = jnp.asarray(network.server_sites)
         self.site_features = self._scaled(jnp.asarray(network.sites_xy_m)).reshape(-1)
-        extended = 3 if radio.observation == "extended" else 0
+        extended = 3 if self.radio.observation == "extended" else 0
         self.user_size = 8 + 2 * self.sites + extended
         self.station_size = 1 + 2 * self.sites + self.users * (8 + self.sites)
         self.centre_size = 2 * self.sites + self.users * (3 + self.sites + self.servers)
@@ -123,7 +123,7 @@ class Observer:
         request = self._request(sight)
         own = jnp.stack([request[:, 3], request[:, 0], request[:, 1], self._queue(sight), sight.migrating], axis=1)
         per_user = jnp.concatenate([self._scaled(sight.position_m), own, *self._links(sight)], axis=1)
-        return jnp.concatenate([per_user.reshape(-1), (slot_in_frame / self.radio.frame_slots)[None]])
+        return jnp.concatenate([per_user.reshape(-1), (slot_in_frame * (1.0 / self.radio.frame_slots))[None]])
 
     def read_users(self, observation: Observation) -> UserSight:
         """What users know, from their observations alone."""

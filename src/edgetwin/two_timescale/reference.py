@@ -433,7 +433,9 @@ class Reference:
         """(1)-(4): the position by the last slot's speed and direction, then this slot's speed and direction, then the walls."""
         u, speed_normal, direction_normal = self.movement, np.asarray(noise.speed, float), np.asarray(noise.direction, float)
         for k in range(self.K):
-            x, y = next_position(*self.position[k], self.speed[k], self.direction[k], self.constants.slot_s)
+            x, y = next_position(
+                self.position[k][0], self.position[k][1], self.speed[k], self.direction[k], self.constants.slot_s
+            )
             self.speed[k] = next_speed(self.speed[k], self.mean_speed[k], u.speed_memory, u.speed_noise_mps, speed_normal[k])
             direction = next_direction(
                 self.direction[k], self.mean_direction[k], u.direction_memory, u.direction_noise_rad, direction_normal[k]

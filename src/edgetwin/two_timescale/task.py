@@ -11,13 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edgetwin.errors import InputError
 from edgetwin.physical import channel, mobility, radio, sharing
 from edgetwin.problem import AgentClass, Categorical, Continuous, Metric, Outcome, Ratio, Scene, Spec
 from edgetwin.scenario import Scenario, network
 from edgetwin.two_timescale import lyapunov, optimum, rewards, sync
 from edgetwin.two_timescale.observation import Observation, Observer, Sight
-from edgetwin.two_timescale.world import Streams, World, WorldModel
+from edgetwin.two_timescale.world import Streams, World, WorldModel, radio_of
 
 
 class Action(NamedTuple):
@@ -81,13 +80,9 @@ class TwoTimescale:
     name = "two-timescale"
 
     def __init__(self, scenario: Scenario):
-        if scenario.two_timescale is None:
-            raise InputError(
-                f"scenario {scenario.name} has no section [two_timescale], so the task two-timescale cannot run on it"
-            )
+        self.radio = radio_of(scenario)
         self.scenario = scenario
         self.network = network(scenario)
-        self.radio = scenario.two_timescale
         self.model = WorldModel(scenario, self.network)
         self.observer = Observer(scenario, self.network)
         self.users, self.sites, self.servers = self.observer.users, self.observer.sites, self.observer.servers

@@ -8,8 +8,17 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from edgetwin.errors import InputError
 from edgetwin.physical import channel, mobility
 from edgetwin.scenario import Network, Scenario
+from edgetwin.scenario.schema import TwoTimescale
+
+
+def radio_of(scenario: Scenario) -> TwoTimescale:
+    """The scenario's section for this problem. Raises InputError where it has none."""
+    if scenario.two_timescale is None:
+        raise InputError(f"scenario {scenario.name} has no section [two_timescale], so the task two-timescale cannot run on it")
+    return scenario.two_timescale
 
 
 class Streams(NamedTuple):
@@ -57,6 +66,7 @@ class WorldModel:
         self.scenario = scenario
         self.network = network
         self.users = scenario.users.count
+        self.radio = radio_of(scenario)
 
     def streams(self, key: jax.Array) -> Streams:
         return Streams(*jax.random.split(key, len(Streams._fields)))
@@ -91,7 +101,7 @@ class WorldModel:
             movement = jax.random.normal(now[0], (2 * users,)).reshape(2, users)
         fading = jax.random.normal(now[1], (2 * users * sites,)).reshape(2, users, sites)
         requests = jax.random.uniform(now[2], (3 * users,)).reshape(3, users)
-        return Noise(*movement, fading, *requests)
+        return Noise(movement[0], movement[1], fading, requests[0], requests[1], requests[2])
 
     def move(
         self, movement: mobility.GaussMarkov | mobility.TrackReplay, noise: Noise
@@ -104,7 +114,7 @@ class WorldModel:
             movement,
             noise.speed * users.speed_noise_mps,
             noise.direction * users.direction_noise_rad,
-            slot_s=self.scenario.two_timescale.slot_s,
+            slot_s=self.radio.slot_s,
             width_m=self.network.width_m,
             speed_memory=users.speed_memory,
             direction_memory=users.direction_memory,
@@ -112,9 +122,9 @@ class WorldModel:
 
     def see(self, movement: mobility.GaussMarkov | mobility.TrackReplay, noise: Noise, slot: jax.Array) -> World:
         """Positions, channel gains (5) and requests of a slot."""
-        radio = self.scenario.two_timescale
+        radio, tracks = self.radio, self.network.tracks
         if isinstance(movement, mobility.TrackReplay):
-            tracks = self.network.tracks
+            assert tracks is not None
             position = mobility.track_position(
                 movement,
                 jnp.asarray(tracks.time_s),
@@ -133,7 +143,7 @@ class WorldModel:
 
         return World(
             position_m=position,
-            gain=mean * channel.rician_power(*noise.fading, radio.rician_factor),
+            gain=mean * channel.rician_power(noise.fading[0], noise.fading[1], radio.rician_factor),
             requesting=noise.request < radio.request_probability,
             data_bits=between(radio.data_bits, noise.data),
             cycles_per_bit=between(radio.cycles_per_bit, noise.cycles),
