@@ -34,7 +34,11 @@ def edgetwin(*arguments, cwd=None, **environment):
 
 MISTAKES = {
     "unknown setting": (["compare", "two-timescale", "--set", "users.cuont=3"], "users.cuont", "users.count"),
-    "negative bandwidth": (["compare", "two-timescale", "--set", "two_timescale.bandwidth_hz=-1"], "bandwidth_hz = -1", "greater than 0"),
+    "negative bandwidth": (
+        ["compare", "two-timescale", "--set", "two_timescale.bandwidth_hz=-1"],
+        "bandwidth_hz = -1",
+        "greater than 0",
+    ),
     "no users": (["compare", "two-timescale", "--set", "users.count=0"], "users.count = 0", "at least 1 user"),
     "wrong unit": (["scenario", "show", "melbourne", "--set", "area.width_km=1"], "area.width_km", "area.width_m"),
     "not a setting": (["scenario", "show", "melbourne", "--set", "users.count"], "users.count", "key=value"),
@@ -63,7 +67,9 @@ def test_a_mistake_is_one_line_and_status_2(capsys, mistake):
     assert all(words in error for words in said), error
 
 
-@pytest.mark.parametrize("command", [["demo", "--out"], ["compare", "two-timescale", *RULE, *TINY, "--report"]], ids=["demo", "compare"])
+@pytest.mark.parametrize(
+    "command", [["demo", "--out"], ["compare", "two-timescale", *RULE, *TINY, "--report"]], ids=["demo", "compare"]
+)
 def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(capsys, tmp_path, command):
     (tmp_path / "taken").write_text("a file, not a folder")
     before = sorted(tmp_path.iterdir())
@@ -114,7 +120,10 @@ def test_scenarios_are_listed_and_shown_with_sources(capsys):
 
 def test_scenario_check_reads_the_network(capsys):
     status, out, _ = run(capsys, "scenario", "check", "two-timescale/physical", "--json")
-    assert (status, json.loads(out)) == (0, {"name": "two-timescale/physical", "sites": 5, "servers": 5, "users": 30, "tracks": 0})
+    assert (status, json.loads(out)) == (
+        0,
+        {"name": "two-timescale/physical", "sites": 5, "servers": 5, "users": 30, "tracks": 0},
+    )
 
 
 def test_compare_prints_json_alone_and_a_table_for_people(capsys, tmp_path):
@@ -161,7 +170,10 @@ def test_no_traceback_and_no_jax_for_help():
     assert wrong.returncode == 2
     assert "Traceback" not in wrong.stderr
     light = subprocess.run(
-        [sys.executable, "-c", "import sys, edgetwin.cli; print('jax' in sys.modules)"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", "import sys, edgetwin.cli; print('jax' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert light.stdout.strip() == "False"
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import toys
 
+import toys
 from edgetwin import registry
 from edgetwin.evaluation.check import check_policy, check_task
 from edgetwin.problem import Policy
@@ -171,7 +171,9 @@ def _constant(value):
         (policy_of(_constant(jnp.zeros((1, 2)))), "shapes"),
         (policy_of(lambda carry, view, key: (carry, toys.Agents(jnp.full((1, 1), np.random.uniform())))), "global random state"),
         (
-            policy_of(lambda carry, view, key: (carry, toys.Agents(np.full((1, 1), np.random.default_rng().uniform()))), runs_on="host"),
+            policy_of(
+                lambda carry, view, key: (carry, toys.Agents(np.full((1, 1), np.random.default_rng().uniform()))), runs_on="host"
+            ),
             "determinism",
         ),
         (policy_of(lambda carry, view, key: (jnp.zeros(3), toys.Agents(jnp.zeros((1, 1))))), "carry"),

@@ -1,8 +1,8 @@
 """Names, knobs and joins: what is found, and what is said where it is not."""
 
 import pytest
-import toys
 
+import toys
 from edgetwin import registry
 from edgetwin.errors import InputError
 

@@ -73,7 +73,7 @@ class Assign:
         cheapest = [np.asarray(self.reset(key).cost).min(axis=1).sum() for key in keys]
         return lambda metrics: {"cost": float(np.mean(cheapest))}
 
-    def scene(self, state, outcome):
+    def scene(self, state, after, outcome):
         return None
 
 
@@ -154,7 +154,7 @@ class Track:
     def bound(self, keys, slots):
         return None
 
-    def scene(self, state, outcome):
+    def scene(self, state, after, outcome):
         return None
 
 
@@ -207,7 +207,10 @@ class TwoSpeeds:
                 "workers": AgentClass(self.workers, 2, Continuous(1)),
                 "boss": AgentClass(1, 2 * self.workers, Categorical(self.workers, 2), every=self.every, first=self.every),
             },
-            metrics={"cost": Metric("1", "lower", "effort and unmet load"), "changes": Metric("1", None, "mode changes per slot")},
+            metrics={
+                "cost": Metric("1", "lower", "effort and unmet load"),
+                "changes": Metric("1", None, "mode changes per slot"),
+            },
             slots=30,
             comparison_slots=30,
             report_slots=5,
@@ -253,7 +256,7 @@ class TwoSpeeds:
     def bound(self, keys, slots):
         return None
 
-    def scene(self, state, outcome):
+    def scene(self, state, after, outcome):
         return None
 
 

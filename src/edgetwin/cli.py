@@ -274,8 +274,8 @@ def _write_text(path: Path, text: str) -> None:
 
 def _writable(path: Path) -> None:
     """Refuses, before the work starts, a place that the result cannot be written to."""
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, name a file")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is not a file that can be replaced; name another")
     folder = path.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent

@@ -70,10 +70,12 @@ class Metric:
 
 @dataclass(frozen=True)
 class Spec:
-    """What a task looks like from outside. `slots` is an episode's length, `comparison_slots` that of an episode in comparisons.
+    """What a task looks like from outside.
 
-    `agents` names the classes in the order of the fields of observation, action and reward. `state_size` is the length of the critics' global state
-    (0: none). Pictures show the two metrics of `frontier` against each other, and `curves` over time, a point per `report_slots`.
+    `agents` names the classes in the order of the fields of observation, action and reward. `slots` is an episode's length,
+    `comparison_slots` that of an episode in comparisons, `slot_s` the duration of a slot where it has one. Pictures show the two metrics
+    of `frontier` against each other, and `curves` over time, a point per `report_slots`. `state_size` is the length of the critics'
+    global state (0: none).
     """
 
     agents: Mapping[str, AgentClass]
@@ -81,6 +83,7 @@ class Spec:
     slots: int
     comparison_slots: int
     report_slots: int
+    slot_s: float | None = None
     frontier: tuple[str, str] | None = None
     curves: tuple[str, ...] = ()
     state_size: int = 0
@@ -125,7 +128,8 @@ class Task(Protocol):
     `action(users=…, stations=…, …)` makes an action of one array per class. `world(state)` is what the slot's draws made, the same
     whatever was done; `trace(key, slots)` is the worlds of an episode's first slots ahead of time, slots first. `bound(keys, slots)`
     prepares, once for those episodes, a function from a policy's metrics to proven bounds {metric: value} for any policy with those
-    metrics, or returns None where no bound is known.
+    metrics, or returns None where no bound is known. `scene(state, after, outcome)` is a picture of the slot that led from one state to
+    the next, or None.
     """
 
     name: str
@@ -142,7 +146,7 @@ class Task(Protocol):
     def trace(self, key: jax.Array, slots: int) -> Any: ...
     def summary(self, totals: Any) -> dict[str, Ratio]: ...
     def bound(self, keys: jax.Array, slots: int) -> "Callable[[Mapping[str, float]], dict[str, float]] | None": ...
-    def scene(self, state: Any, outcome: Outcome) -> Scene | None: ...
+    def scene(self, state: Any, after: Any, outcome: Outcome) -> Scene | None: ...
 
 
 class View(NamedTuple):

@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 import pytest
-import toys
 
+import toys
 from edgetwin import registry
 from edgetwin.errors import InputError
 from edgetwin.evaluation.compare import compare

@@ -87,7 +87,9 @@ def test_walls_are_mirrors(x, y, speed, direction, mean_speed, mean_direction, n
 def test_users_stay_inside_when_a_step_is_longer_than_the_square():
     away = np.array([[10.0, 20.0]] * USERS)
     speed = np.array([1.0, 2.6, 4.4, 9.0]) * WIDTH / SLOT
-    after = step(GaussMarkov(away, speed, np.array([0.3, 2.0, 3.3, 5.0]), speed, np.zeros(USERS)), np.zeros(USERS), np.zeros(USERS))
+    after = step(
+        GaussMarkov(away, speed, np.array([0.3, 2.0, 3.3, 5.0]), speed, np.zeros(USERS)), np.zeros(USERS), np.zeros(USERS)
+    )
     assert (after.position_m >= 0).all() and (after.position_m <= WIDTH).all()
 
 
@@ -142,7 +144,9 @@ def along(elapsed, track=0, place=(500.0, 500.0), rotation=0.0, phase=0.0):
     return np.asarray(position_of(replay, elapsed))[0]
 
 
-position_of = jax.jit(lambda replay, elapsed: mobility.track_position(replay, *map(jnp.array, (TIMES, FIXES, ENDS)), elapsed, 1000.0))
+position_of = jax.jit(
+    lambda replay, elapsed: mobility.track_position(replay, *map(jnp.array, (TIMES, FIXES, ENDS)), elapsed, 1000.0)
+)
 
 
 @pytest.mark.parametrize(("track", "fixes"), [(0, 3), (1, 4)])
@@ -176,4 +180,6 @@ def test_users_on_one_track_do_not_disturb_each_other():
     replay = TrackReplay(np.array([1, 0, 1]), np.full((3, 2), 500.0), np.array([0.0, 1.0, 2.0]), np.array([0.0, 4.0, 11.0]))
     together = np.asarray(position_of(replay, 6.0))
     for user in range(3):
-        assert np.allclose(together[user], along(6.0, replay.track[user], (500, 500), replay.rotation_rad[user], replay.phase_s[user]))
+        assert np.allclose(
+            together[user], along(6.0, replay.track[user], (500, 500), replay.rotation_rad[user], replay.phase_s[user])
+        )

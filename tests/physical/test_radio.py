@@ -57,8 +57,9 @@ def test_two_equal_users_at_one_site(reading):
 def test_two_users_at_two_sites():
     """Read physically, user 1 is heard at site 0 over its gain there; as printed, over the gain to its own site."""
     gain, power, serving = np.array([[4e-8, 1e-9], [2e-9, 8e-8]]), np.array([0.1, 0.5]), np.array([0, 1])
-    assert READINGS["physical"](gain, power, serving, NOISE) == pytest.approx([4e-9 / (1e-9 + NOISE), 4e-8 / (1e-10 + NOISE)])
-    assert READINGS["literal"](gain, power, serving, NOISE) == pytest.approx([4e-9 / (4e-8 + NOISE), 4e-8 / (4e-9 + NOISE)])
+    physical, literal = (READINGS[reading](gain, power, serving, NOISE) for reading in ("physical", "literal"))
+    assert physical == pytest.approx([4e-9 / (1e-9 + NOISE), 4e-8 / (1e-10 + NOISE)], rel=1e-5)
+    assert literal == pytest.approx([4e-9 / (4e-8 + NOISE), 4e-8 / (4e-9 + NOISE)], rel=1e-5)
 
 
 @readings
@@ -122,4 +123,6 @@ def test_power_and_rate_are_inverse(share, gain, bandwidth):
 def test_a_weak_signal_keeps_its_rate(sinr):
     """log2(1 + γ) → γ/ln 2: the sum must not swallow γ, in single precision too."""
     assert radio.rate(np.float32(sinr), 1e6) == pytest.approx(1e6 * np.log1p(sinr) / np.log(2), rel=1e-5)
-    assert radio.power_for_rate(1e6 * np.log1p(sinr) / np.log(2), 1e-7, 1e6, NOISE) == pytest.approx(sinr * NOISE / 1e-7, rel=1e-5)
+    assert radio.power_for_rate(1e6 * np.log1p(sinr) / np.log(2), 1e-7, 1e6, NOISE) == pytest.approx(
+        sinr * NOISE / 1e-7, rel=1e-5
+    )

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from edgetwin.physical import sharing
 
 USERS, SERVERS = 6, 3
-CPU_HZ = jnp.array([1e9, 10e9, 3e9])
+CPU_HZ = np.array([1e9, 10e9, 3e9])
 share_of = jax.jit(sharing.proportional_share)
-cpu_of = jax.jit(lambda score, host, competing: sharing.cpu_frequency(score, host, competing, CPU_HZ))
+cpu_of = jax.jit(lambda score, host, competing: sharing.cpu_frequency(score, host, competing, jnp.array(CPU_HZ)))
 link_of = jax.jit(lambda score, source, target, competing: sharing.link_rate(score, source, target, competing, 1e7, SERVERS))
 
 
@@ -20,7 +20,7 @@ def rows(values):
     return st.lists(values, min_size=USERS, max_size=USERS).map(np.array)
 
 
-scores = rows(st.one_of(st.just(0.0), st.floats(0, 1, width=32)))
+scores = rows(st.one_of(st.just(0.0), st.floats(0, 1, width=32, allow_subnormal=False)))
 places = rows(st.integers(0, SERVERS - 1))
 flags = rows(st.booleans())
 

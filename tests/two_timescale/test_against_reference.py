@@ -79,7 +79,9 @@ def test_whole_episodes_agree_in_double_precision(variant):
         task = TwoTimescale(scenario(name, {**SHORT, **settings}))
 
         def close(quantity, ours, theirs):
-            np.testing.assert_allclose(np.asarray(ours, float), np.asarray(theirs, float), rtol=1e-8, atol=1e-12, err_msg=quantity)
+            np.testing.assert_allclose(
+                np.asarray(ours, float), np.asarray(theirs, float), rtol=1e-8, atol=1e-12, err_msg=quantity
+            )
 
         failures, migrations = _compare(task, task.spec.slots, close)
     assert failures > 0

@@ -29,7 +29,7 @@ class Row:
     bound: Mapping[str, float]
     gap: Mapping[str, float]
     shares: Mapping[str, Ratio]
-    curves: Mapping[str, np.ndarray]
+    curves: Mapping[str, tuple[Estimate, ...]]
     decision_us: float
 
     @property
@@ -121,7 +121,7 @@ def _row(task: Task, policy: Policy, totals: Any, bound_at: Any, keys: jax.Array
     gap = {name: _gap(task.spec.metrics[name].better, metrics[name].mean, value) for name, value in bound.items()}
     chunks = jax.tree.leaves(totals)[0].shape[1]
     pieces = [_shares(policy.task, jax.tree.map(lambda leaf: leaf[:, chunk], totals)) for chunk in range(chunks)]  # noqa: B023
-    curves = {name: np.array([pooled(*piece[name]) for piece in pieces], dtype=object) for name in task.spec.curves}
+    curves = {name: tuple(pooled(*piece[name]) for piece in pieces) for name in task.spec.curves}
     return Row(policy, metrics, bound, gap, shares, curves, decision_us(policy, keys[0]))
 
 

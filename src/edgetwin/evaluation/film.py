@@ -1,7 +1,5 @@
 """One episode as it is seen from above: where users are, who serves them, where their twins live, in every slot."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,13 +9,16 @@ from edgetwin.problem import Policy, Scene
 
 
 def film(policy: Policy, key: jax.Array, slots: int) -> Scene | None:
-    """The scenes of slots 0 … slots−1 of the episode `key` under a device policy, NumPy, slots first; None where the task draws none.
+    """The scenes of slots 0 … slots−1 of the episode `key`, NumPy, slots first; None for a host policy or a task that draws none.
 
     `sites_m` and `server_sites` do not move and come without the slot axis.
     """
     task = policy.task
+    if policy.runs_on == "host":
+        return None
 
-    def run(key: jax.Array) -> Any:
+    @jax.jit
+    def run(key: jax.Array) -> Scene | None:
         own = jax.random.fold_in(key, POLICY_STREAM)
         trace = task.trace(key, slots) if policy.information == "trace" else None
         state = task.reset(key)
@@ -26,23 +27,10 @@ def film(policy: Policy, key: jax.Array, slots: int) -> Scene | None:
             state, carry = loop
             carry, action = policy.act(carry, policy.view(task.observe(state), state, trace), jax.random.fold_in(own, number))
             after, outcome = task.step(state, action)
-            scene = task.scene(state, outcome)
-            return (after, carry), scene and scene._replace(sites_m=None, server_sites=None)
+            return (after, carry), task.scene(state, after, outcome)
 
         carry = policy.init(own, policy.view(task.observe(state), state, trace))
         return jax.lax.scan(slot, (state, carry), jnp.arange(slots))[1]
 
-    still = jax.eval_shape(lambda key: task.scene(*_first(policy, key)), key)
-    if still is None or policy.runs_on == "host":
-        return None
-    moving = jax.tree.map(np.asarray, jax.jit(run)(key))
-    first = task.scene(*_first(policy, key))
-    assert first is not None
-    return moving._replace(sites_m=np.asarray(first.sites_m), server_sites=np.asarray(first.server_sites))
-
-
-def _first(policy: Policy, key: jax.Array) -> tuple[Any, Any]:
-    state = policy.task.reset(key)
-    view = policy.view(policy.task.observe(state), state, policy.task.trace(key, 1) if policy.information == "trace" else None)
-    _, action = policy.act(policy.init(key, view), view, key)
-    return state, policy.task.step(state, action)[1]
+    scenes = jax.tree.map(np.asarray, run(key))
+    return scenes and scenes._replace(sites_m=scenes.sites_m[0], server_sites=scenes.server_sites[0])

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from edgetwin.physical import channel, mobility, radio, sharing
 from edgetwin.problem import AgentClass, Categorical, Continuous, Metric, Outcome, Ratio, Scene, Spec
@@ -108,6 +107,7 @@ class TwoTimescale:
             slots=self.radio.frames * self.radio.frame_slots,
             comparison_slots=min(10, self.radio.frames) * self.radio.frame_slots,
             report_slots=self.radio.frame_slots,
+            slot_s=self.radio.slot_s,
             frontier=("failure_per_request", "energy_mj_per_slot"),
             curves=("energy_mj_per_slot", "failure_per_request", "reward"),
             state_size=self.observer.state_size,
@@ -298,14 +298,14 @@ class TwoTimescale:
         """The closed-form lower bound on energy for these episodes, as a function of the failures a policy accepts."""
         return optimum.energy_bound(self, keys, slots)
 
-    def scene(self, state: State, outcome: Outcome) -> Scene:
+    def scene(self, state: State, after: State, outcome: Outcome) -> Scene:
         return Scene(
-            sites_m=np.asarray(self.network.sites_xy_m),
-            server_sites=np.asarray(self.network.server_sites),
+            sites_m=self.sites_m,
+            server_sites=self.server_sites,
             users_m=state.world.position_m,
-            serving_site=state.serving,
-            host_site=self.server_sites[state.host],
+            serving_site=after.serving if self.learned_association else state.serving,
+            host_site=self.server_sites[after.host],
             requesting=state.world.requesting,
             failed=outcome.metrics.failures > 0,
-            migrating=state.migration_left > 0,
+            migrating=(state.migration_left > 0) | (outcome.metrics.migrations > 0),
         )
