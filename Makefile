@@ -3,13 +3,16 @@ PYTHON ?= python3.11
 VENV ?= .venv
 INSTALL = $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint results clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/edgetwin demo
 
 test: $(VENV)/installed-test
 	$(VENV)/bin/pytest -n 2 -m "not slow and not browser"
+
+results: $(VENV)/installed
+	$(VENV)/bin/python benchmarks/results.py
 
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .

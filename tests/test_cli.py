@@ -189,11 +189,12 @@ def test_bench_prints_cold_and_warm_times(capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("data", ["with data", "without"])
-def test_demo_runs_on_what_there_is(tmp_path, data):
-    """With the data on Melbourne; with neither data nor network on the synthetic scenario, and it says so."""
+def test_demo_runs_on_what_there_is(tmp_path, monkeypatch, data):
+    """With the data on Melbourne; with neither data nor cache nor network (a dead proxy) on the synthetic scenario, and it says so."""
     environment = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     if data == "without":
-        environment |= {"EDGETWIN_DATA": str(tmp_path / "nothing")}
+        monkeypatch.delenv("EDGETWIN_DATA", raising=False)
+        environment |= {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
     elif not os.environ.get("EDGETWIN_DATA"):
         pytest.skip("EDGETWIN_DATA does not name a folder with the data sets")
     else:

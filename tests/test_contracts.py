@@ -127,6 +127,16 @@ class ForgetsAMetric(toys.TwoSpeeds):
         return {"cost": super().summary(totals)["cost"]}
 
 
+class NoPicture(toys.Track):
+    def scene(self, state, after, outcome):
+        return "a picture"
+
+
+class BoundOfNothing(toys.Assign):
+    def bound(self, keys, slots):
+        return lambda metrics: {"price": 1.0}
+
+
 @pytest.mark.parametrize(
     ("task", "clause"),
     [
@@ -145,6 +155,8 @@ class ForgetsAMetric(toys.TwoSpeeds):
         (NeverEnds, "episode end"),
         (ChangesShape, "compiles"),
         (ForgetsAMetric, "summary"),
+        (NoPicture, "scene"),
+        (BoundOfNothing, "bound"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )

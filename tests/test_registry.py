@@ -58,6 +58,25 @@ def test_an_exponent_in_a_knob_is_not_a_join(crew):
     assert crew_policy(crew, "flat-out+busy[above=1e+0]").params["above"].value == 1.0
 
 
+def test_a_knob_needs_no_type_but_a_value():
+    factories = {**toys.TWO_SPEEDS.policies, "lazy": lambda task, *, above=0.5: toys.busy(task, above=above), "strict": _strict}
+    assert registry.policy(toys.TwoSpeeds(), "flat-out+lazy[above=0.7]", factories).params["above"].value == 0.7
+    with pytest.raises(InputError, match=r"needs above: write strict\[above=VALUE\]"):
+        registry.policy(toys.TwoSpeeds(), "flat-out+strict", factories)
+
+
+def _strict(task, *, above: float):
+    return toys.busy(task, above=above)
+
+
+def test_knobs_of_the_same_name_are_told_apart():
+    def eager(task, *, above: float = 0.0):
+        return toys.flat_out(task)
+
+    policy = registry.policy(toys.TwoSpeeds(), "eager[above=1]+busy[above=2]", {**toys.TWO_SPEEDS.policies, "eager": eager})
+    assert {key: param.value for key, param in policy.params.items()} == {"eager.above": 1.0, "busy.above": 2.0}
+
+
 def test_problems_are_found_by_name_and_by_module():
     assert "two-timescale" in registry.problems()
     assert registry.problem("two-timescale").scenario == "two-timescale/physical"

@@ -36,8 +36,10 @@ class Timing(NamedTuple):
 def bench(progress: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
     """Times the two-timescale environment and its rules (physical preset, K = 30, M = 5), and the memory it took.
 
-    Returns {"timings": [...], "speedup_over_numpy", "peak_memory_mb", …}, plain data.
+    Compiled programs are not taken from the cache, so that cold means cold. Returns {"timings": [...], "speedup_over_numpy",
+    "peak_memory_mb", …}, plain data.
     """
+    jax.config.update("jax_enable_compilation_cache", False)
     task = TwoTimescale(scenario("two-timescale/physical"))
     timings, speedups = _beside_numpy(task, progress)
     for name in ("full-power+nearest", "inversion[snr=5]+nearest", "inversion[snr=5]+sticky"):

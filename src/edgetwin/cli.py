@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from rich.console import Console
 
 import edgetwin
 from edgetwin.errors import InputError
+from edgetwin.files import check_writable, replacing
 from edgetwin.scenario import Scenario, names, network, parse_setting
 from edgetwin.scenario import scenario as load_scenario
 
@@ -20,7 +20,7 @@ app = App(
     name="edgetwin",
     help="Where digital twins live, when they sync and when they migrate in a wireless edge network.",
     version=edgetwin.__version__,
-    help_format="rich",
+    help_format="plaintext",
 )
 scenario_app = App(name="scenario", help="List, show and check networks.")
 app.command(scenario_app)
@@ -65,13 +65,15 @@ def demo(*, out: Path = Path("edgetwin-demo"), seed: Seed = 0, json: Json = Fals
     out
         Folder for report.html and comparison.json.
     """
+    from edgetwin import registry
     from edgetwin.demo import best_rule, demo_task
 
-    _writable(out / "report.html")
+    check_writable(out / "report.html")
     task = demo_task(lambda line: print(line, file=sys.stderr))
-    comparison = _compared(task, [], 64, None, seed)
+    comparison = _compared(task, registry.problem(task.name), None, 64, None, seed)
     report = comparison.report(out / "report.html")
-    _write_text(out / "comparison.json", _dumped(comparison.to_json()))
+    with replacing(out / "comparison.json") as file:
+        file.write(_dumped(comparison.to_json()) + "\n")
     if json:
         print(_dumped(comparison.to_json()))
         return 0
@@ -110,10 +112,10 @@ def compare(
     report
         Also write an HTML report to this file.
     """
-    chosen = _task(task, scenario, set)
+    chosen, known = _task(task, scenario, set)
     if report is not None:
-        _writable(report)
-    comparison = _compared(chosen, policy or [], episodes, slots, seed)
+        check_writable(report)
+    comparison = _compared(chosen, known, policy, episodes, slots, seed)
     if report is not None:
         comparison.report(report)
     if json:
@@ -140,8 +142,8 @@ def check(
     """
     from edgetwin import api, registry
 
-    chosen = _task(task, scenario, set)
-    known = None if task in registry.problems() else registry.problem(task).policies
+    chosen, problem = _task(task, scenario, set)
+    known = None if task in registry.problems() else problem.policies
     subject = chosen if policy is None else registry.policy(chosen, policy, known)
     clauses = api.check(subject)
     if json:
@@ -235,20 +237,21 @@ def _scenario(name: str, settings: list[str] | None) -> Scenario:
     return load_scenario(name, dict(parse_setting(text) for text in settings or []))
 
 
-def _task(name: str, scenario: str | None, settings: list[str] | None) -> Any:
+def _task(name: str, scenario: str | None, settings: list[str] | None) -> tuple[Any, Any]:
+    """The task, and the problem it belongs to."""
     from edgetwin import registry
 
     problem = registry.problem(name)
-    return problem.task(_scenario(scenario or problem.scenario, settings))
+    return problem.task(_scenario(scenario or problem.scenario, settings)), problem
 
 
-def _compared(task: Any, policies: list[str], episodes: int, slots: int | None, seed: int) -> Any:
+def _compared(task: Any, problem: Any, policies: list[str] | None, episodes: int, slots: int | None, seed: int) -> Any:
     from edgetwin import api, registry
     from edgetwin.tables import progress_bar
 
-    chosen = policies or list(registry.problem(task.name).compared)
+    known = {**problem.policies, **(registry.factories(task) if task.name in registry.problems() else {})}
+    chosen = [registry.policy(task, name, known) for name in policies or problem.compared]
     with progress_bar(len(chosen), "policies") as bar:
-        bar.refresh()
         return api.compare(task, chosen, episodes, slots, seed, progress=lambda name: bar.advance(bar.task_ids[0]))
 
 
@@ -264,26 +267,6 @@ def _console() -> Console:
 
 def _dumped(value: Any) -> str:
     return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        file.write(text + "\n")
-    Path(file.name).replace(path)
-
-
-def _writable(path: Path) -> None:
-    """Refuses, before the work starts, a place that the result cannot be written to."""
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: is not a file that can be replaced; name another")
-    folder = path.parent
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another folder") from None
 
 
 def _keep_compiled_programs() -> None:

@@ -63,10 +63,11 @@ def policy(task: Task, name: str, known: Mapping[str, Callable[..., Policy]] | N
     parts = [_parsed(part, known) for part in _split(name)]
     for factory, _ in parts:
         task = getattr(factory, "relax", lambda same: same)(task)
-    made = [
-        replace(part, params={**{key: Param(value) for key, value in knobs.items()}, **part.params})
-        for part, knobs in ((factory(task, **knobs), knobs) for factory, knobs in parts)
-    ]
+    made = []
+    for text, (factory, knobs) in zip(_split(name), parts, strict=True):
+        part = factory(task, **knobs)
+        params = {**{key: Param(value) for key, value in knobs.items()}, **part.params}
+        made.append(replace(part, name=text, params=params))
     reference = any(hasattr(factory, "relax") for factory, _ in parts)
     return replace(_joined(task, made, name), name=name, task=task, reference=reference)
 
@@ -103,8 +104,18 @@ def _joined(task: Task, parts: list[Policy], name: str) -> Policy:
         init=init,
         information=max((part.information for part in parts), key=KNOWLEDGE.index),
         runs_on="host" if any(part.runs_on == "host" for part in parts) else "device",
-        params={key: value for part in parts for key, value in part.params.items()},
+        params=_params(parts),
     )
+
+
+def _params(parts: list[Policy]) -> dict[str, Param]:
+    """The knobs of all parts; one that several parts have is told apart by its part's name."""
+    keys = [key for part in parts for key in part.params]
+    return {
+        key if keys.count(key) == 1 else f"{part.name.split('[')[0]}.{key}": value
+        for part in parts
+        for key, value in part.params.items()
+    }
 
 
 def _split(name: str) -> list[str]:
@@ -124,7 +135,7 @@ def _parsed(part: str, known: Mapping[str, Callable[..., Policy]]) -> tuple[Call
     factory = known[name]
     allowed = {
         key: parameter
-        for key, parameter in inspect.signature(factory).parameters.items()
+        for key, parameter in inspect.signature(factory, eval_str=True).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
     knobs = {key: parameter.default for key, parameter in allowed.items()}
@@ -135,7 +146,11 @@ def _parsed(part: str, known: Mapping[str, Callable[..., Policy]]) -> tuple[Call
             raise InputError(f"policy {name!r} has no knob {key!r}: {what}{did_you_mean(key, list(allowed))}")
         if not equals or not value:
             raise InputError(f"policy {name!r}: write {key}=VALUE")
-        knobs[key] = _converted(name, key, value, allowed[key].annotation)
+        kind = allowed[key].annotation
+        knobs[key] = _converted(name, key, value, type(knobs[key]) if kind is inspect.Parameter.empty else kind)
+    missing = [key for key, value in knobs.items() if value is inspect.Parameter.empty]
+    if missing:
+        raise InputError(f"policy {name!r} needs {', '.join(missing)}: write {name}[{missing[0]}=VALUE]")
     return factory, knobs
 
 

@@ -93,7 +93,7 @@ def scenario_values(scenario: Scenario) -> dict[str, Any]:
 
 def clause_table(subject: str, clauses: list[Clause]) -> Table:
     """PASS or FAIL for every clause."""
-    table = Table(title=subject, header_style="bold")
+    table = Table(title=escape(subject), header_style="bold")
     for column in ("clause", "", "what is wrong"):
         table.add_column(column, overflow="fold")
     for clause in clauses:

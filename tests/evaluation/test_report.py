@@ -213,7 +213,7 @@ def test_missing_folders_are_made_and_nothing_else_is_left(tmp_path):
 
 
 def refused(path):
-    with pytest.raises(InputError, match="report ") as caught:
+    with pytest.raises(InputError, match=": ") as caught:
         made_up().report(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)

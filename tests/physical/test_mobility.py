@@ -117,7 +117,7 @@ def test_users_do_not_press_against_the_walls():
     assert outer.mean() == pytest.approx(0.36, abs=0.04)
 
 
-lengths, places = st.floats(0.5, 1000), st.floats(-5000, 5000)
+lengths, places = st.floats(0.5, 1000), st.floats(-5000, 5000, width=32, allow_subnormal=False)
 
 
 @settings(max_examples=100, deadline=None)
@@ -174,6 +174,29 @@ def test_a_track_is_turned_moved_and_folded():
     assert np.allclose(along(0, place=(200, 300), rotation=np.pi), (230, 340), atol=1e-3)
     assert np.allclose(along(0, place=(10, 20)), (20, 20), atol=1e-3)
     assert np.allclose(along(30, place=(990, 995)), (980, 985), atol=1e-3)
+
+
+@pytest.mark.parametrize("fixes", [1, 2, 3, 8, 9, 17])
+def test_a_long_track_against_numpy(fixes):
+    """Tracks of unequal length in one table, at their fixes, just beside them and anywhere."""
+    rng = np.random.default_rng(fixes)
+    lengths = [fixes, max(fixes // 2, 1), fixes]
+    times, places = np.full((3, fixes), np.inf), np.zeros((3, fixes, 2))
+    for track, length in enumerate(lengths):
+        times[track, :length] = np.concatenate([[0], np.cumsum(rng.integers(1, 9, length - 1))])
+        places[track, :length] = rng.uniform(-100, 100, (length, 2))
+        places[track, length:] = places[track, length - 1]
+    ends = np.array([times[track, length - 1] for track, length in enumerate(lengths)])
+    users = np.repeat(np.arange(3), 40)
+    when = rng.uniform(0, 1, 120) * ends[users]
+    when[::3] = np.round(when[::3])
+    replay = TrackReplay(users, np.full((120, 2), 500.0), np.zeros(120), when)
+    found = np.asarray(mobility.track_position(replay, *map(jnp.array, (times, places, np.maximum(ends, 1e-3))), 0.0, 1000.0))
+    for user, track in enumerate(users):
+        on = np.isfinite(times[track])
+        for axis in (0, 1):
+            wanted = 500 + np.interp(when[user], times[track, on], places[track, on, axis])
+            assert found[user, axis] == pytest.approx(wanted, abs=1e-2)
 
 
 def test_users_on_one_track_do_not_disturb_each_other():

@@ -1,9 +1,12 @@
 """Scenarios: what is built in, what a file may say, and that every mistake is answered in one line that helps."""
 
+from importlib import import_module
+
 import pytest
 
-from edgetwin import scenario as sc
 from edgetwin.errors import InputError
+
+sc = import_module("edgetwin.scenario")
 
 
 def refusal(call, *args):

@@ -1,14 +1,16 @@
 """Networks: which sites and servers a scenario comes to, and what its content digest notices."""
 
 import os
+from importlib import import_module
 
 import numpy as np
 import pytest
 
-from edgetwin import scenario as sc
 from edgetwin.errors import InputError
 from edgetwin.scenario.network import content_digest
 from edgetwin.scenario.sites import best_spread, lloyd
+
+sc = import_module("edgetwin.scenario")
 
 real_data = pytest.mark.skipif(not os.environ.get("EDGETWIN_DATA"), reason="EDGETWIN_DATA is not set")
 SITES = "id,x_m,y_m,server,cpu_hz\na,250,250,1,2e9\nb,750,250,0,\nc,250,750,1,\nd,750,750,0,\nout,2000,0,1,\n"

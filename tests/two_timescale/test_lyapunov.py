@@ -66,9 +66,9 @@ def frames(policy, request_probability, ratio, slots, start, seed):
 
 
 def holds_in_the_mean(left, right):
-    """E[left] ≤ E[right], of independent pairs, up to four standard errors of the difference."""
+    """E[left] ≤ E[right], of independent pairs, up to five standard errors of the difference."""
     spare = np.asarray(right, float) - np.asarray(left, float)
-    return spare.mean() >= -4 * spare.std() / np.sqrt(len(spare)) - 1e-9
+    return spare.mean() >= -5 * spare.std() / np.sqrt(len(spare)) - 1e-9
 
 
 def test_queue_by_hand():

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edgetwin.problem import KNOWLEDGE, Categorical, Outcome, Policy, Ratio, Task, episode_keys, random_action
+from edgetwin.problem import KNOWLEDGE, Categorical, Outcome, Policy, Ratio, Scene, Task, episode_keys, random_action
 
 SLOTS = 24
 
@@ -62,6 +62,8 @@ def check_task(task: Task) -> list[Clause]:
         "episode end": lambda: _episode_end(task, step, first),
         "summary": lambda: _summary(task, seen()),
         "global state": lambda: _global_state(task, first),
+        "scene": lambda: _scene(task, first),
+        "bound": lambda: _bound(task, slots),
     }
     return list(_judged(clauses))
 
@@ -271,6 +273,29 @@ def _first_view(policy: Policy, key: jax.Array) -> Any:
     task = policy.task
     state = task.reset(key)
     return policy.view(task.observe(state), state, task.trace(key, 1) if policy.information == "trace" else None)
+
+
+def _scene(task: Task, key: jax.Array) -> None:
+    def picture(key):
+        state = task.reset(key)
+        after, outcome = task.step(state, random_action(task, key))
+        return task.scene(state, after, outcome)
+
+    scene = jax.eval_shape(picture, key)
+    if scene is not None and not isinstance(scene, Scene):
+        raise Broken(f"scene gives a {type(scene).__name__}, not a Scene or None")
+
+
+def _bound(task: Task, slots: int) -> None:
+    """A bound has a value for metrics that the spec names, whatever the metrics of the policy."""
+    bound_at = task.bound(episode_keys(1, 2), slots)
+    if bound_at is None:
+        return
+    for value in (0.0, 1.0):
+        bounds = bound_at(dict.fromkeys(task.spec.metrics, value))
+        unknown = set(bounds) - set(task.spec.metrics)
+        if unknown or not all(np.isfinite(list(bounds.values()))):
+            raise Broken(f"bound gives {bounds}, not finite numbers for metrics of the spec")
 
 
 def _decisions(policy: Policy, key: jax.Array, slots: int) -> Any:

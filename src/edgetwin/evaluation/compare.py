@@ -115,12 +115,12 @@ def _totals(policy: Policy, keys: jax.Array, slots: int, chunk: int) -> Any:
 
 def _row(task: Task, policy: Policy, totals: Any, bound_at: Any, keys: jax.Array) -> Row:
     whole = jax.tree.map(lambda leaf: leaf.sum(axis=1), totals)
-    shares = _shares(policy.task, whole)
+    shares = _shares(task, whole)
     metrics = {name: pooled(*share) for name, share in shares.items()}
     bound = bound_at({name: estimate.mean for name, estimate in metrics.items()}) if bound_at else {}
     gap = {name: _gap(task.spec.metrics[name].better, metrics[name].mean, value) for name, value in bound.items()}
     chunks = jax.tree.leaves(totals)[0].shape[1]
-    pieces = [_shares(policy.task, jax.tree.map(lambda leaf: leaf[:, chunk], totals)) for chunk in range(chunks)]  # noqa: B023
+    pieces = [_shares(task, jax.tree.map(lambda leaf: leaf[:, chunk], totals)) for chunk in range(chunks)]  # noqa: B023
     curves = {name: tuple(pooled(*piece[name]) for piece in pieces) for name in task.spec.curves}
     return Row(policy, metrics, bound, gap, shares, curves, decision_us(policy, keys[0]))
 

@@ -93,7 +93,7 @@ def curve(comparison: Comparison, metric: str) -> Figure:
     ends: list[tuple[int, float]] = []
     means: list[float] = []
     for number, row in enumerate(comparison.rows.values(), 1):
-        estimates = [Estimate(*each) for each in row.curves[metric]]
+        estimates = row.curves[metric]
         starts = chunk * np.arange(len(estimates))
         middle = (starts + np.minimum(starts + chunk, comparison.slots)) / 2
         mean = np.array([estimate.mean for estimate in estimates])

@@ -4,21 +4,18 @@ The page is `report.html` with `report.css` and `report.js` inside it; it loads 
 """
 
 import math
-import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from html import escape
 from importlib import metadata, resources
 from pathlib import Path
 from string import Template
-from typing import Any, TextIO
+from typing import Any
 
-from edgetwin.errors import InputError
 from edgetwin.evaluation import plots
 from edgetwin.evaluation.compare import Comparison, Row
 from edgetwin.evaluation.report_film import film_json, to_film
 from edgetwin.evaluation.statistics import Estimate
+from edgetwin.files import replacing
 from edgetwin.problem import KNOWLEDGE, Policy
 from edgetwin.scenario import digest, names, scenario
 
@@ -30,7 +27,7 @@ def write(comparison: Comparison, path: Path, film: Sequence[str] | None) -> Pat
     Raises InputError where `path` cannot be written or `film` names what cannot be shown; then nothing is left behind.
     """
     shown = to_film(comparison, film)
-    with _replacing(path) as file:
+    with replacing(path) as file:
         file.write(_page(comparison, shown))
     return path
 
@@ -347,29 +344,3 @@ _READING = {
     "Decision time": "The median of one decision for one network, on the machine that wrote this page; it will not be the same to "
     "the digit next time.",
 }
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
-    """A file that stands at `path` once it is whole. On failure neither it nor a folder made for it is left."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp") if path.name else path
-    made: list[Path] = []
-    try:
-        if path.is_dir():
-            raise InputError(f"report {path}: is a folder: name a file in it, such as {path / 'report.html'}")
-        if path.exists() and not path.is_file():
-            raise InputError(f"report {path}: is not a file that can be replaced")
-        made = [folder for folder in path.parents if not folder.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            yield file
-        os.replace(temporary, path)
-    except BaseException as error:
-        with suppress(OSError, ValueError):
-            temporary.unlink()
-        for folder in made:
-            with suppress(OSError):
-                folder.rmdir()
-        if isinstance(error, OSError):
-            raise InputError(f"report {path}: cannot be written ({error.strerror or error})") from None
-        raise

@@ -59,7 +59,7 @@ def film_json(comparison: Comparison, shown: Sequence[Policy]) -> str | None:
     drawn = {policy.name: scene for policy, scene in zip(shown, scenes, strict=True) if scene is not None}
     if not drawn:
         return None
-    return _json(_data(drawn, comparison.slots, getattr(comparison.task.spec, "slot_s", None)))
+    return _json(_data(drawn, comparison.slots, comparison.task.spec.slot_s))
 
 
 def _data(scenes: Mapping[str, Scene], slots: int, slot_s: float | None) -> dict[str, Any]:

@@ -49,13 +49,14 @@ def gauss_markov_step(state, noise_speed, noise_direction, *, slot_s, width_m, s
     """The next slot's positions, speeds and directions, reflected at the walls.     two-timescale (1)-(4)
 
     noise_speed (m/s), noise_direction (rad): (users,), Φ and Ψ. A wall turns direction and mean direction alike, else users would
-    press against it. Speeds stay at or above 0.
+    press against it. A step longer than the square ends at the far wall. Speeds stay at or above 0.
     """
     position = advance(state.position_m, state.speed_mps, state.direction_rad, slot_s)
     speed = jnp.maximum(remember(state.speed_mps, state.mean_speed_mps, speed_memory, noise_speed), 0)
     direction = remember(state.direction_rad, state.mean_direction_rad, direction_memory, noise_direction)
     outside = (position < 0) | (position > width_m)
     position = jnp.where(position < 0, -position, jnp.where(position > width_m, 2 * width_m - position, position))
+    position = jnp.clip(position, 0, width_m)
 
     def turned(angle):
         angle = jnp.where(outside[:, 0], jnp.pi - angle, angle)
@@ -70,24 +71,34 @@ def back_and_forth(value, length):
     return jnp.where(turn > length, 2 * length - turn, turn)
 
 
-def track_position(replay: TrackReplay, time_s, xy_m, duration_s, elapsed_s, width_m):
-    """Where users are `elapsed_s` after the start, between the two fixes around that time.
+def fix_before(track, time_s, fix_time_s):
+    """Index of the last fix at or before a time, by bisection. track, time_s: (users,); fix_time_s: (tracks, fixes), padded with inf.
 
-    time_s: (tracks, fixes), from 0, padded with inf; xy_m: (tracks, fixes, 2), centred on each track's mean; duration_s: (tracks,).
-    Past the end a track is run backwards. Each is turned, moved to its place and folded into the square. Returns (users, 2).
+    A handful of single look-ups per user; comparing with every fix would cost a slot more than its radio.
+    """
+    fixes = fix_time_s.shape[1]
+    index = jnp.zeros_like(track)
+    step = 1 << (fixes - 1).bit_length()
+    while step := step // 2:
+        ahead = index + step
+        reached = (ahead < fixes) & (fix_time_s[track, jnp.minimum(ahead, fixes - 1)] <= time_s)
+        index = jnp.where(reached, ahead, index)
+    return index
+
+
+def track_position(replay: TrackReplay, fix_time_s, fix_xy_m, duration_s, elapsed_s, width_m):
+    """Where users are `elapsed_s` after the start, on the straight line between the two fixes around that time.
+
+    fix_time_s: (tracks, fixes), from 0, padded with inf; fix_xy_m: (tracks, fixes, 2), centred on each track's mean; duration_s:
+    (tracks,). Past the end a track is run backwards. Each is turned, moved to its place and folded into the square. Returns (users, 2).
     """
     time = back_and_forth(replay.phase_s + elapsed_s, duration_s[replay.track])
-    fix_times, fixes = time_s[replay.track], xy_m[replay.track]
-    last = jnp.sum(jnp.isfinite(fix_times), axis=1) - 2
-    before = jnp.clip(jnp.sum(fix_times <= time[:, None], axis=1) - 1, 0, last)
-
-    def at(array, index):
-        return jnp.take_along_axis(array, index[:, None], axis=1)[:, 0]
-
-    start, end = at(fix_times, before), at(fix_times, before + 1)
-    share = jnp.clip((time - start) / (end - start), 0, 1)[:, None]
-    users = jnp.arange(before.shape[0])
-    local = (1 - share) * fixes[users, before] + share * fixes[users, before + 1]
+    before = fix_before(replay.track, time, fix_time_s)
+    after = jnp.minimum(before + 1, fix_time_s.shape[1] - 1)
+    start = fix_time_s[replay.track, before]
+    span = fix_time_s[replay.track, after] - start
+    share = jnp.where(span > 0, (time - start) / jnp.where(span > 0, span, 1), 0)[:, None]
+    local = (1 - share) * fix_xy_m[replay.track, before] + share * fix_xy_m[replay.track, after]
     cos, sin = jnp.cos(replay.rotation_rad), jnp.sin(replay.rotation_rad)
     turned = jnp.stack([cos * local[:, 0] - sin * local[:, 1], sin * local[:, 0] + cos * local[:, 1]], axis=-1)
     return back_and_forth(replay.place_m + turned, width_m)

@@ -1,5 +1,7 @@
 """The uplink: who interferes with whom, the SINR at the serving site, and the rate it carries."""
 
+import math
+
 import jax.numpy as jnp
 
 
@@ -11,7 +13,7 @@ def at_serving(values, serving):
 def uplink_sinr(gain, power_w, serving, noise_power_w):
     """SINR of every user at its serving site when all users share one band.
 
-    γ_k = p_k g_{k,s(k)} / (Σ_{i≠k} p_i g_{i,s(k)} + σ²)          two-timescale (7), physical reading
+    γ_k = p_k g_{k,s(k)} / (Σ_{i≠k} p_i g_{i,s(k)} + σ²)          two-timescale (6), (7), physical reading
 
     gain: (users, sites), power gains. power_w: (users,), 0 where silent. serving: (users,), site index.
     noise_power_w: scalar. Returns (users,), linear.
@@ -33,10 +35,10 @@ def uplink_sinr_literal(gain, power_w, serving, noise_power_w):
 
 
 def rate(sinr, bandwidth_hz):
-    """Shannon rate B·log2(1 + γ), bit/s.     two-timescale (8)"""
-    return bandwidth_hz * jnp.log2(1 + sinr)
+    """Shannon rate B·log2(1 + γ), bit/s, exact for weak signals too.     two-timescale (8)"""
+    return bandwidth_hz * (jnp.log1p(sinr) / math.log(2.0))
 
 
 def power_for_rate(rate_bps, gain, bandwidth_hz, noise_power_w):
     """Power that carries a rate without interference, (2^{R/B} − 1)·σ²/g, W; the inverse of (8) over (7)."""
-    return jnp.expm1(rate_bps / bandwidth_hz * jnp.log(2.0)) * noise_power_w / gain
+    return jnp.expm1(rate_bps / bandwidth_hz * math.log(2.0)) * noise_power_w / gain

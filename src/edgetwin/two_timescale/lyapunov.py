@@ -1,7 +1,7 @@
 """Reliability as a virtual queue: how many failures above the allowance a user has behind it, and what the queue's drift is bounded by.
 
-X is 1 where a request failed and ε the allowed failures per slot. Both lemmas hold in expectation over the requests; they hold on each
-path of the first when the realised number of requests stands in place of λT.
+X is 1 where a request failed and ε the allowed failures per slot. Both lemmas hold in expectation over the requests, and on each path
+when the realised number of requests stands in place of λT.
 """
 
 import jax.numpy as jnp

@@ -95,7 +95,7 @@ class Observer:
         return jnp.concatenate(columns, axis=1)
 
     def _stations(self, sight: Sight) -> jax.Array:
-        """{m, α, u_k, q, Ω_k, ζ} over all users.     (22)"""
+        """{m, α, u_k, q, Ω_k} over all users, and of ζ whether the twin is here.     (22)"""
         stations = jnp.arange(self.sites)[:, None]
         request = self._request(sight)
         served = jax.nn.one_hot(sight.serving, self.sites)

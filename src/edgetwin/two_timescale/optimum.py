@@ -17,6 +17,8 @@ from edgetwin.physical import radio
 if TYPE_CHECKING:
     from edgetwin.two_timescale.task import TwoTimescale
 
+BATCH = 16
+
 
 def request_energy_bound(gain, data_bits, cycles, *, bandwidth_hz, noise_power_w, tx_power_max_w, latency_limit_s, cpu_max_hz):
     """Least energy that can serve a request, J: t·σ²/g·(2^{D/(Bt)} − 1), t = τ − cycles/f_max; inf beyond P_max or without time.
@@ -38,8 +40,9 @@ def cheapest(energies, failures):
 
     energies: (requests,) with inf where a request cannot be served. Returns joules.
     """
-    affordable = np.sort(energies[np.isfinite(energies)])
-    return float(affordable[: max(len(energies) - failures, 0)].sum())
+    served = max(len(energies) - failures, 0)
+    affordable = energies[np.isfinite(energies)]
+    return float(np.sort(affordable)[:served].sum())
 
 
 def energy_bound(task: "TwoTimescale", keys: jax.Array, slots: int) -> Callable[[Mapping[str, float]], dict[str, float]]:
@@ -47,6 +50,7 @@ def energy_bound(task: "TwoTimescale", keys: jax.Array, slots: int) -> Callable[
     limits = task.radio
 
     @jax.jit
+    @jax.vmap
     def requests_of(key):
         world = task.trace(key, slots)
         if task.learned_association:
@@ -57,8 +61,8 @@ def energy_bound(task: "TwoTimescale", keys: jax.Array, slots: int) -> Callable[
         return gain, world.data_bits, world.data_bits * world.cycles_per_bit, world.requesting
 
     energies = []
-    for key in keys:
-        gain, data, cycles, requesting = (np.asarray(array) for array in requests_of(key))
+    for start in range(0, len(keys), BATCH):
+        gain, data, cycles, requesting = (np.asarray(array) for array in requests_of(keys[start : start + BATCH]))
         energies.append(
             request_energy_bound(
                 gain[requesting],

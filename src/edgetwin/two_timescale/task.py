@@ -17,6 +17,9 @@ from edgetwin.two_timescale import lyapunov, optimum, rewards, sync
 from edgetwin.two_timescale.observation import Observation, Observer, Sight
 from edgetwin.two_timescale.world import Streams, World, WorldModel, radio_of
 
+FADING_MAX = 40.0
+"""|h|²/ḡ is above this once in 10¹⁷ draws even without a line of sight."""
+
 
 class Action(NamedTuple):
     """Users' powers as a share of P_max, (users, 1), followed by association scores (users, sites) where association is learned (21);
@@ -92,7 +95,10 @@ class TwoTimescale:
         self.spec = Spec(
             agents={
                 "users": AgentClass(
-                    self.users, self.observer.user_size, Continuous(1 + (self.sites if self.learned_association else 0))
+                    self.users,
+                    self.observer.user_size,
+                    Continuous(1 + (self.sites if self.learned_association else 0)),
+                    observation_limit=FADING_MAX if self.radio.observation == "extended" else 10.0,
                 ),
                 "stations": AgentClass(self.sites, self.observer.station_size, Continuous(2 * self.users)),
                 "centre": AgentClass(
