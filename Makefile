@@ -9,7 +9,7 @@ demo: $(VENV)/installed
 	$(VENV)/bin/edgetwin demo
 
 test: $(VENV)/installed-test
-	$(VENV)/bin/pytest -n 2 -m "not slow and not browser"
+	$(VENV)/bin/pytest -n 2 --dist loadfile -m "not slow and not browser"
 
 results: $(VENV)/installed
 	$(VENV)/bin/python benchmarks/results.py

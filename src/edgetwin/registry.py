@@ -66,7 +66,7 @@ def policy(task: Task, name: str, known: Mapping[str, Callable[..., Policy]] | N
     made = []
     for text, (factory, knobs) in zip(_split(name), parts, strict=True):
         part = factory(task, **knobs)
-        params = {**{key: Param(value) for key, value in knobs.items()}, **part.params}
+        params = part.params or {key: Param(value) for key, value in knobs.items()}
         made.append(replace(part, name=text, params=params))
     reference = any(hasattr(factory, "relax") for factory, _ in parts)
     return replace(_joined(task, made, name), name=name, task=task, reference=reference)

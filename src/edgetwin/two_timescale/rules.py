@@ -4,6 +4,7 @@ All rules share a server's CPU equally among the active twins it hosts and a lin
 observations of the paper tell, and ḡ = ρ0/d^φ, the mean gain to the serving site, from the distance alone.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from edgetwin.two_timescale.task import TwoTimescale
 
 RESOURCES = ("users", "stations")
 DEPLOYMENT = ("centre",)
+TUNED_FAILURE = 0.05
 
 
 def _power_rule(task: TwoTimescale, share_of: Any, params: dict[str, Param] | None = None) -> Policy:
@@ -46,21 +48,32 @@ def inversion(task: TwoTimescale, *, snr: float = 5.0) -> Policy:
     return _power_rule(task, lambda sight, mean_gain: wanted_w / mean_gain / task.radio.tx_power_max_w)
 
 
-def distance_rule(task: TwoTimescale, *, a: float = 0.0, t0: float = 0.0, x: float = 0.0, failure: float = 0.05) -> Policy:
+def distance_rule(
+    task: TwoTimescale, *, a: float = math.nan, t0: float = math.nan, x: float = math.nan, failure: float = TUNED_FAILURE
+) -> Policy:
     """p = min(P_max, Γ·x·(σ²/g_e)·(g_e/ḡ)^a), Γ = 2^{D/(B·t0)} − 1, g_e = ρ0/400^φ: by data and distance.
 
     a: how far power makes up for distance; t0: transmission time aimed at, s; x: rise of noise by interference. Either all three are
     given, or none: then they are tuned on other episodes for the least energy at no more than `failure` failed requests.
     """
     given = {"a": a, "t0": t0, "x": x}
-    if any(given.values()):
-        _positive("distance-rule", **given)
-        params = {key: Param(value) for key, value in given.items()}
-    else:
+    if all(math.isnan(value) for value in given.values()):
         if not 0 < failure < 1:
             raise InputError(f"policy 'distance-rule': failure = {failure:g}: must lie between 0 and 1")
         given = tuning.distance_rule(task, failure)
         params = {key: Param(value, tuned=True) for key, value in given.items()} | {"failure": Param(failure)}
+    else:
+        missing = [key for key, value in given.items() if math.isnan(value)]
+        if missing:
+            raise InputError(
+                f"policy 'distance-rule': give {', '.join(missing)} too, or none of a, t0 and x: then they are tuned"
+            )
+        _positive("distance-rule", **given)
+        if failure != TUNED_FAILURE:
+            raise InputError(
+                f"policy 'distance-rule': failure = {failure:g}: is for tuning; leave it out, or leave out a, t0 and x"
+            )
+        params = {key: Param(value) for key, value in given.items()}
     share = tuning.distance_power(task, given["a"], given["t0"], given["x"])
     return _power_rule(task, lambda sight, mean_gain: share(sight.data_bits, mean_gain), params)
 
