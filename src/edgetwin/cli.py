@@ -66,12 +66,12 @@ def demo(*, out: Path = Path("edgetwin-demo"), seed: Seed = 0, json: Json = Fals
         Folder for report.html and comparison.json.
     """
     from edgetwin import registry
-    from edgetwin.demo import best_rule, demo_task
+    from edgetwin.demo import FILM, best_rule, demo_task
 
     check_writable(out / "report.html")
     task = demo_task(lambda line: print(line, file=sys.stderr))
     comparison = _compared(task, registry.problem(task.name), None, 64, None, seed)
-    report = comparison.report(out / "report.html")
+    report = comparison.report(out / "report.html", FILM)
     with replacing(out / "comparison.json") as file:
         file.write(_dumped(comparison.to_json()) + "\n")
     if json:

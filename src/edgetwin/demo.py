@@ -10,6 +10,7 @@ from edgetwin.errors import DataUnavailable
 from edgetwin.evaluation.compare import Comparison
 from edgetwin.problem import Task
 
+FILM = ("full-power+nearest", "distance-rule+sticky")
 SCENARIO, FALLBACK = "melbourne", "two-timescale/physical"
 
 

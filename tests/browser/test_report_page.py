@@ -61,7 +61,7 @@ def picture(page):
 
 def test_first_frame_is_drawn_without_playing(page):
     assert page.eval_on_selector("#map", COLOURS) > 4
-    assert page.locator("#readout").inner_text() == "slot 0 of 500"
+    assert page.locator("#readout").inner_text() == "slot 0 of 500 · 0.0 s"
 
 
 def test_page_is_no_wider_than_the_window(page):
@@ -81,7 +81,7 @@ def test_play_and_space_move_the_slots(page):
     page.wait_for_timeout(200)
     assert slot(page) == held
     page.keyboard.press("Space")
-    playwright.expect(readout).to_have_text("slot 499 of 500")
+    playwright.expect(readout).to_have_text("slot 499 of 500 · 25.0 s")
     playwright.expect(play).to_have_text(re.compile("Play"))
 
 

@@ -103,7 +103,11 @@ def compare(
             done[running[future]] = future.result()
             progress(running[future])
     bound_at = bound.result()
-    rows = {entry.name: _row(task, entry, done[entry.name], bound_at, keys) for entry in named}
+    seen = {id(entry.task): _first_slot(entry.task, keys[0]) for entry in named}
+    rows = {
+        entry.name: _row(task, entry, done[entry.name], bound_at, decision_us(entry, keys[0], *seen[id(entry.task)]))
+        for entry in named
+    }
     return Comparison(task, seed, episodes, slots, rows, bound_at)
 
 
@@ -113,7 +117,7 @@ def _totals(policy: Policy, keys: jax.Array, slots: int, chunk: int) -> Any:
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
 
 
-def _row(task: Task, policy: Policy, totals: Any, bound_at: Any, keys: jax.Array) -> Row:
+def _row(task: Task, policy: Policy, totals: Any, bound_at: Any, decision_us: float) -> Row:
     whole = jax.tree.map(lambda leaf: leaf.sum(axis=1), totals)
     shares = _shares(task, whole)
     metrics = {name: pooled(*share) for name, share in shares.items()}
@@ -122,7 +126,7 @@ def _row(task: Task, policy: Policy, totals: Any, bound_at: Any, keys: jax.Array
     chunks = jax.tree.leaves(totals)[0].shape[1]
     pieces = [_shares(task, jax.tree.map(lambda leaf: leaf[:, chunk], totals)) for chunk in range(chunks)]  # noqa: B023
     curves = {name: tuple(pooled(*piece[name]) for piece in pieces) for name in task.spec.curves}
-    return Row(policy, metrics, bound, gap, shares, curves, decision_us(policy, keys[0]))
+    return Row(policy, metrics, bound, gap, shares, curves, decision_us)
 
 
 def _shares(task: Task, totals: Any) -> dict[str, Ratio]:
@@ -144,12 +148,16 @@ def _gap(better: str | None, value: float, bound: float) -> float:
     return value / bound - 1 if better == "lower" else 1 - value / bound
 
 
-def decision_us(policy: Policy, key: jax.Array, repeats: int = 30) -> float:
-    """Median time of one decision for one network, warm, microseconds: what a live loop would wait."""
-    task = policy.task
+def _first_slot(task: Task, key: jax.Array) -> tuple[Any, Any]:
+    """The first state of an episode and what is observed in it."""
     state = jax.jit(task.reset)(key)
-    trace = task.trace(key, 1) if policy.information == "trace" else None
-    view = policy.view(jax.jit(task.observe)(state), state, trace)
+    return state, jax.jit(task.observe)(state)
+
+
+def decision_us(policy: Policy, key: jax.Array, state: Any, observation: Any, repeats: int = 30) -> float:
+    """Median time of one decision for one network, warm, microseconds: what a live loop would wait."""
+    trace = policy.task.trace(key, 1) if policy.information == "trace" else None
+    view = policy.view(observation, state, trace)
     carry = policy.init(key, view)
     act = policy.act if policy.runs_on == "host" else jax.jit(policy.act)
     jax.block_until_ready(act(carry, view, key))
