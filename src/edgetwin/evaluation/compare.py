@@ -103,7 +103,8 @@ def compare(
             done[running[future]] = future.result()
             progress(running[future])
     bound_at = bound.result()
-    seen = {id(entry.task): _first_slot(entry.task, keys[0]) for entry in named}
+    tasks = {id(entry.task): entry.task for entry in named}
+    seen = {name: _first_slot(each, keys[0]) for name, each in tasks.items()}
     rows = {
         entry.name: _row(task, entry, done[entry.name], bound_at, decision_us(entry, keys[0], *seen[id(entry.task)]))
         for entry in named
