@@ -60,7 +60,7 @@ def reader(tmp_path, monkeypatch):
     monkeypatch.setattr(api, "compare", smaller)
     monkeypatch.setattr(api, "check", lambda checked: [])
     monkeypatch.setattr(Comparison, "report", lambda self, path, film=(): report(self, path, film))
-    monkeypatch.setattr("edgetwin.evaluation.compare.decision_us", lambda policy, key: 0.0)
+    monkeypatch.setattr("edgetwin.evaluation.compare.decision_us", lambda *first_slot: 0.0)
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
