@@ -225,7 +225,9 @@ class Problem:
 
     A factory is `f(task, *, knob: float = 1.0, …) -> Policy`: its keyword arguments are the knobs that a name may set in brackets. Where
     it has an attribute `relax`, a function from a task to a relaxed copy, the policy is a reference that decides in that copy.
-    `compared` are the names that a comparison shows where none are given.
+    `compared` are the names that a comparison shows where none are given. What is loaded on use only is named "package.module:NAME":
+    `learners`, a mapping from an algorithm's name to a factory `f(task, *, knob=…) -> Learner` (`learning.learner`); `studies`, a mapping
+    from a figure's name to a `Study` (`evaluation.study`); `solver`, a function `(files, policy name) -> rows` for frozen instances.
     """
 
     summary: str
@@ -233,3 +235,6 @@ class Problem:
     task: Callable[[Any], Task]
     policies: Mapping[str, Callable[..., Policy]]
     compared: tuple[str, ...] = ()
+    learners: str | None = None
+    studies: str | None = None
+    solver: str | None = None
