@@ -9,7 +9,7 @@ from edgetwin.forecasting import growth
 from edgetwin.forecasting.forecaster import Forecaster
 from edgetwin.forecasting.growth import Growth
 from edgetwin.forecasting.paths import check_paths, residuals
-from edgetwin.forecasting.straight import straight
+from edgetwin.forecasting.straight import identities, straight
 
 NAME = "drift"
 
@@ -32,7 +32,8 @@ def drift(mean_step, step_variance) -> Forecaster:
 
 def forecaster(parameters: Parameters) -> Forecaster:
     """Last state + k·mean step."""
-    return straight(NAME, 1, lambda history: parameters.mean_step, parameters.errors)
+    users = identities(max(len(parameters.mean_step), parameters.errors.level.shape[1]))
+    return straight(NAME, 1, lambda history: parameters.mean_step, parameters.errors, users)
 
 
 def fit(paths, memory: int, shared: bool) -> Parameters:

@@ -47,20 +47,19 @@ def fit(residuals: Residuals, shared: bool) -> Growth:
         level = jnp.sum(residuals.squared * weight, axis=(0, 1)) / jnp.sum(weight * jnp.ones_like(residuals.squared), axis=(0, 1))
         return Growth(level, jnp.zeros_like(level))
     each_k = jnp.moveaxis(residuals.squared, 2, 0)
-    level, slope = jax.lax.map(lambda of: _line(of[0], residuals.motion, of[1][:, None, None]), (each_k, residuals.known.T))
+    level, slope = jax.lax.map(lambda of: line(of[0], residuals.motion, of[1][:, None, None]), (each_k, residuals.known.T))
     return Growth(level[:, None], slope[:, None])
 
 
-def _line(squared, motion, known):
-    """level, slope ≥ 0 with squared ≈ level + slope·motion in relative terms."""
-    count = jnp.sum(known * jnp.ones_like(squared))
-    mean = jnp.sum(squared * known) / count
-    typical = jnp.sum(motion * known) / count
+def line(squared, motion, known):
+    """level, slope ≥ 0 with squared ≈ level + slope·motion in relative terms, where `known`. squared, motion, known broadcast."""
+    mean = jnp.mean(squared, where=known)
+    typical = jnp.mean(jnp.broadcast_to(motion, squared.shape), where=known)
     x = motion / jnp.where(typical > 0, typical, 1)
     y = squared / jnp.where(mean > 0, mean, 1)
 
-    def reweighted(line, _):
-        weight = known / (line[0] + line[1] * x + 1e-3) ** 2
+    def reweighted(found, _):
+        weight = known / (found[0] + found[1] * x + 1e-3) ** 2
         s0, s1, s2 = jnp.sum(weight), jnp.sum(weight * x), jnp.sum(weight * x * x)
         r0, r1 = jnp.sum(weight * y), jnp.sum(weight * x * y)
         determinant = s0 * s2 - s1 * s1
@@ -71,7 +70,7 @@ def _line(squared, motion, known):
         level = jnp.maximum((r0 - slope * s1) / s0, 0)
         return jnp.stack([level, slope]), None
 
-    line = jax.lax.scan(reweighted, jnp.array([0.5, 0.5], y.dtype), length=ROUNDS)[0]
-    expected = jnp.sum((line[0] + line[1] * x) * known) / count
+    found = jax.lax.scan(reweighted, jnp.array([0.5, 0.5], y.dtype), length=ROUNDS)[0]
+    expected = jnp.mean(jnp.broadcast_to(found[0] + found[1] * x, squared.shape), where=known)
     scale = mean / jnp.where(expected > 0, expected, 1)
-    return line[0] * scale, line[1] * scale / jnp.where(typical > 0, typical, 1)
+    return found[0] * scale, found[1] * scale / jnp.where(typical > 0, typical, 1)

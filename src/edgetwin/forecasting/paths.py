@@ -45,7 +45,8 @@ def _residuals(forecaster, paths, memory, horizon):
 
     first = jnp.arange(time - memory)
     known = first[:, None] + jnp.arange(1, horizon + 1) <= time - memory
-    return Residuals(*windows(first), known)
+    squared, expected, moved = windows(first)
+    return Residuals(squared, expected, moved, known)
 
 
 def motion(history):

@@ -19,11 +19,20 @@ class Line(NamedTuple):
     motion: jax.Array
 
 
-def straight(name: str, states: int, slope, errors: growth.Growth) -> Forecaster:
-    """Last state + k·slope(history). slope: history (M, users, 2) → anything that broadcasts to (users, 2); `states`: the least M."""
+def identities(rows: int) -> int | None:
+    """How many users parameters of so many rows stand for: a single row stands for any number."""
+    return rows if rows > 1 else None
+
+
+def straight(name: str, states: int, slope, errors: growth.Growth, users: int | None = None) -> Forecaster:
+    """Last state + k·slope(history). slope: history (M, users, 2) → anything that broadcasts to (users, 2); `states`: the least M.
+
+    `users`: how many there must be, where they differ.
+    """
+    users = identities(errors.level.shape[1]) if users is None else users
 
     def start(history):
-        check_history(history, states, name)
+        check_history(history, states, name, users)
         last = history[-1]
         step = jnp.broadcast_to(jnp.asarray(slope(history), last.dtype), last.shape)
         return Line(last, step, jnp.zeros((), jnp.int32), motion(history))
