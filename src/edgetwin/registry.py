@@ -72,6 +72,30 @@ def policy(task: Task, name: str, known: Mapping[str, Callable[..., Policy]] | N
     return replace(_joined(task, made, name), name=name, task=task, reference=reference)
 
 
+def studies() -> dict[str, Any]:
+    """Every problem's studies by their whole names, PAPER/FIGURE: the paper's name is the problem's, or is in the study's key."""
+    return {name: study for problem_name in problems() for name, study in _studies_of(problem_name).items()}
+
+
+def study(name: str) -> Any:
+    """The study called PAPER/FIGURE, or package.module:PROBLEM/FIGURE of a problem that is not installed.
+
+    Raises InputError that lists what there is.
+    """
+    owner = name.partition("/")[0]
+    known = _studies_of(owner) if ":" in owner else studies()
+    if name not in known:
+        listed = f"choose one of {', '.join(sorted(known))}" if known else "there is none to choose"
+        raise InputError(f"study {name!r} is not known: {listed}{did_you_mean(name, known)}")
+    return known[name]
+
+
+def _studies_of(name: str) -> dict[str, Any]:
+    where = problem(name).studies
+    found = {} if where is None else _load(where)
+    return {key if "/" in key and ":" not in name else f"{name}/{key}": study for key, study in found.items()}
+
+
 def _joined(task: Task, parts: list[Policy], name: str) -> Policy:
     """One policy of several that decide for different agent classes."""
     classes = set(task.spec.agents)
