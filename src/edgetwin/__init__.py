@@ -2,8 +2,20 @@
 
 from importlib.metadata import version
 
-from edgetwin.api import check, compare, policy, scenario, task
+from edgetwin.api import check, compare, load, policy, resume, scenario, task, train
 from edgetwin.errors import DataUnavailable, InputError
 
 __version__ = version("edgetwin")
-__all__ = ["DataUnavailable", "InputError", "__version__", "check", "compare", "policy", "scenario", "task"]
+__all__ = [
+    "DataUnavailable",
+    "InputError",
+    "__version__",
+    "check",
+    "compare",
+    "load",
+    "policy",
+    "resume",
+    "scenario",
+    "task",
+    "train",
+]

@@ -1,4 +1,4 @@
-"""The Python API: a scenario, a task on it, policies by name, and a comparison.
+"""The Python API: a scenario, a task on it, policies by name or trained, and a comparison.
 
 import edgetwin as et
 network = et.scenario("melbourne", {"users.count": 20})
@@ -17,6 +17,8 @@ from edgetwin.scenario import scenario as load_scenario
 if TYPE_CHECKING:
     from edgetwin.evaluation.check import Clause
     from edgetwin.evaluation.compare import Comparison
+    from edgetwin.learning.learner import Learner
+    from edgetwin.learning.runs import Run
     from edgetwin.problem import Policy, Task
 
 
@@ -39,10 +41,61 @@ def task(name: str, on: Scenario | str | Path | None = None) -> "Task":
 
 
 def policy(task: "Task", name: str) -> "Policy":
-    """The policy that `name` describes for a task, such as `inversion[snr=5]+nearest`."""
+    """The policy that `name` describes for a task, such as `inversion[snr=5]+nearest`; or that of a run's folder or policy file."""
+    from edgetwin.learning.runs import is_run
     from edgetwin.registry import policy as by_name
 
-    return by_name(task, name)
+    return load(name, task) if is_run(name) else by_name(task, name)
+
+
+def train(
+    task: "Task",
+    algorithm: "str | Learner",
+    budget: int | str = "quick",
+    seed: int = 0,
+    out: str | Path | None = None,
+    evaluations: int = 10,
+    progress: Callable[[int, int, Mapping[str, Any]], None] = lambda slots, budget, line: None,
+) -> "Run":
+    """Trains an algorithm, by name as in `sac[discount=0.8]` or as a `Learner`, and returns the trained policy.
+
+    budget: "quick", "paper", or slots. out: a folder for the run, which `resume` goes on with and `load` reads. The policy is evaluated
+    at the start and `evaluations` times after. progress(slots, budget, line) is told every line of the run's metrics.
+    Raises InputError for an unknown algorithm or knob, one that the task does not suit, or a folder that holds a run.
+    """
+    from edgetwin.learning.trainer import train as run
+
+    return run(_learner(task, algorithm), seed, budget, None if out is None else Path(out), evaluations, progress=progress)
+
+
+def resume(
+    folder: str | Path,
+    task: "Task | None" = None,
+    algorithm: "str | Learner | None" = None,
+    progress: Callable[[int, int, Mapping[str, Any]], None] = lambda slots, budget, line: None,
+) -> "Run":
+    """Goes on with a run that was stopped or killed; the result is that of one that never was, bit for bit.
+
+    The task and the algorithm are those of the run; where they are given, they must be the same.
+    """
+    from edgetwin.learning.runs import read_run, task_of
+    from edgetwin.learning.trainer import resume as run
+
+    about = read_run(Path(folder))
+    return run(_learner(task or task_of(about), algorithm or about["algorithm"]), Path(folder), progress)
+
+
+def load(path: str | Path, task: "Task", elsewhere: bool = False) -> "Run":
+    """The trained policy in a run's folder or a policy file. `elsewhere` allows a scenario that it was not trained on."""
+    from edgetwin.learning.runs import load as read
+
+    return read(path, task, elsewhere=elsewhere)
+
+
+def _learner(task: "Task", algorithm: "str | Learner") -> "Learner":
+    from edgetwin.registry import learner
+
+    return learner(task, algorithm) if isinstance(algorithm, str) else algorithm
 
 
 def compare(
@@ -53,11 +106,13 @@ def compare(
     seed: int = 0,
     progress: Callable[[str], None] = lambda name: None,
 ) -> "Comparison":
-    """Policies (names or `Policy` objects; by default the problem's own choice) on the same networks, with intervals and bounds."""
+    """Policies on the same networks, with intervals and bounds: names, folders or files of runs, `Policy` objects; by default the
+    problem's own choice."""
     from edgetwin.evaluation.compare import compare as run
     from edgetwin.registry import problem
 
-    return run(task, problem(task.name).compared if policies is None else policies, episodes, slots, seed, progress)
+    chosen = problem(task.name).compared if policies is None else policies
+    return run(task, [policy(task, each) if isinstance(each, str) else each for each in chosen], episodes, slots, seed, progress)
 
 
 def check(checked: "Task | Policy") -> "list[Clause]":

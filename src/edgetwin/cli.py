@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -128,6 +129,77 @@ def compare(
 
 
 @app.command
+def train(
+    task: str,
+    *,
+    algo: str | None = None,
+    scenario: str | None = None,
+    set: Setting | None = None,
+    seed: Seed | None = None,
+    budget: str | None = None,
+    out: Path | None = None,
+    resume: Path | None = None,
+    json: Json = False,
+) -> int:
+    """Train a policy. ^C leaves a run that --resume continues; compare takes its folder as a policy.
+
+    Parameters
+    ----------
+    task
+        The decision problem, for example network-sync.
+    algo
+        An algorithm with its knobs, such as sac[discount=0.8].
+    scenario
+        A built-in scenario or a .toml file; by default the problem's own.
+    budget
+        quick, paper, or how many slots to learn from; by default quick.
+    out
+        Folder for the run; by default edgetwin-runs/TASK-ALGO-seedN.
+    resume
+        The folder of a run to go on with, as it was asked for then.
+    """
+    from edgetwin import registry
+    from edgetwin.learning import runs, trainer
+    from edgetwin.tables import training_bar
+
+    if resume is not None:
+        given = [name for name, value in {"--seed": seed, "--budget": budget, "--out": out}.items() if value is not None]
+        if given:
+            raise InputError(f"{given[0]}: goes with a new training; --resume goes on as the run in {resume} was asked for")
+        about = runs.read_run(resume)
+        chosen, problem = _task(task, scenario, set, None if scenario or set else runs.scenario_of(about))
+        learner = registry.learner(chosen, algo or about["algorithm"], registry.learner_factories(chosen, problem))
+        slots = about["budget"]
+    else:
+        chosen, problem = _task(task, scenario, set)
+        known = registry.learner_factories(chosen, problem)
+        if algo is None:
+            raise InputError(f"--algo is missing: choose one of {', '.join(known) or 'none, since this task has no algorithms'}")
+        learner = registry.learner(chosen, algo, known)
+        slots = trainer.slots_of(learner, budget or "quick")
+        out = out or Path("edgetwin-runs") / runs.folder_name(task, algo, seed or 0)
+    bar, tell = training_bar(slots, chosen.spec.metrics)
+    try:
+        with bar:
+            if resume is not None:
+                run = trainer.resume(learner, resume, lambda slots, budget, line: tell(line))
+            else:
+                run = trainer.train(learner, seed or 0, slots, out, progress=lambda slots, budget, line: tell(line))
+    except trainer.Stopped as stopped:
+        again = f"edgetwin train {task} --resume {shlex.quote(str(stopped.folder))}"
+        print(f"edgetwin: {stopped}; go on with: {again}", file=sys.stderr)
+        return 130
+    if json:
+        print(_dumped(runs.to_json(run)))
+    else:
+        from edgetwin.tables import run_table
+
+        _console().print(run_table(run))
+        print(f"Run: {run.folder}; compare it with: edgetwin compare {task} --policy {shlex.quote(str(run.folder))} ...")
+    return 0
+
+
+@app.command
 def check(
     task: str, *, policy: str | None = None, scenario: str | None = None, set: Setting | None = None, json: Json = False
 ) -> int:
@@ -237,20 +309,26 @@ def _scenario(name: str, settings: list[str] | None) -> Scenario:
     return load_scenario(name, dict(parse_setting(text) for text in settings or []))
 
 
-def _task(name: str, scenario: str | None, settings: list[str] | None) -> tuple[Any, Any]:
-    """The task, and the problem it belongs to."""
+def _task(name: str, scenario: str | None, settings: list[str] | None, on: Scenario | None = None) -> tuple[Any, Any]:
+    """The task, on a scenario by name or `on` one that is there, and the problem it belongs to."""
     from edgetwin import registry
 
     problem = registry.problem(name)
-    return problem.task(_scenario(scenario or problem.scenario, settings)), problem
+    return problem.task(on or _scenario(scenario or problem.scenario, settings)), problem
 
 
 def _compared(task: Any, problem: Any, policies: list[str] | None, episodes: int, slots: int | None, seed: int) -> Any:
     from edgetwin import api, registry
+    from edgetwin.learning import runs
     from edgetwin.tables import progress_bar
 
     known = {**problem.policies, **(registry.factories(task) if task.name in registry.problems() else {})}
-    chosen = [registry.policy(task, name, known) for name in policies or problem.compared]
+    chosen = [
+        runs.load(name, task, registry.learner_factories(task, problem))
+        if runs.is_run(name)
+        else registry.policy(task, name, known)
+        for name in policies or problem.compared
+    ]
     with progress_bar(len(chosen), "policies") as bar:
         return api.compare(task, chosen, episodes, slots, seed, progress=lambda name: bar.advance(bar.task_ids[0]))
 

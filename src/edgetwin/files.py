@@ -5,8 +5,8 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO
 
 from edgetwin.errors import InputError
 
@@ -24,8 +24,14 @@ def check_writable(path: Path) -> None:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Bytes that stand at `path` as a whole, or not at all."""
+    with replacing(path) as file:
+        file.buffer.write(content)
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[TextIO]:
+def replacing(path: Path) -> Iterator[TextIOWrapper]:
     """A file that stands at `path` once it is whole. On failure neither it nor a folder made for it is left."""
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp") if path.name else path
     made: list[Path] = []

@@ -1,7 +1,8 @@
 """Where tasks and policies are found by name: the built-in problems, loaded on use, and what third parties install.
 
 Third parties add entry points: group `edgetwin.problems`, NAME = "package.module:PROBLEM" (a `Problem`); group `edgetwin.policies`,
-"TASK/NAME" = "package.module:factory". A problem can also be named as "package.module:PROBLEM" without being installed.
+"TASK/NAME" = "package.module:factory"; group `edgetwin.learners` likewise. A problem can also be named as
+"package.module:PROBLEM" without being installed.
 
 A policy's name may carry its knobs, `inversion[snr=5]`, and join policies that decide for different agent classes, `full-power+nearest`.
 """
@@ -21,6 +22,7 @@ from edgetwin.problem import KNOWLEDGE, Param, Policy, Problem, Task, View
 
 BUILT_IN = {
     "two-timescale": "edgetwin.two_timescale:PROBLEM",
+    "network-sync": "edgetwin.network_sync:PROBLEM",
 }
 
 _PART = re.compile(r"^(?P<name>[A-Za-z0-9_-]+)(\[(?P<params>[^\[\]]*)\])?$")
@@ -45,13 +47,7 @@ def problem(name: str) -> Problem:
 
 def factories(task: Task) -> dict[str, Callable[..., Policy]]:
     """Every policy that can be named for a task: its problem's own and those that third parties add under its name."""
-    own = problem(task.name).policies
-    added = {
-        point.name.removeprefix(f"{task.name}/"): point
-        for point in entry_points(group="edgetwin.policies")
-        if point.name.startswith(f"{task.name}/")
-    }
-    return {**own, **{name: point.load() for name, point in added.items()}}
+    return {**problem(task.name).policies, **_added("edgetwin.policies", task)}
 
 
 def policy(task: Task, name: str, known: Mapping[str, Callable[..., Policy]] | None = None) -> Policy:
@@ -94,6 +90,28 @@ def _studies_of(name: str) -> dict[str, Any]:
     where = problem(name).studies
     found = {} if where is None else _load(where)
     return {key if "/" in key and ":" not in name else f"{name}/{key}": study for key, study in found.items()}
+
+
+def learner_factories(task: Task, own_problem: Problem | None = None) -> dict[str, Callable[..., Any]]:
+    """Every algorithm that can be named for a task: its problem's own and those that third parties add under its name.
+
+    The problem is found by the task's name where it is not given.
+    """
+    target = (own_problem or problem(task.name)).learners
+    own = _load(target) if target is not None else {}
+    return {**own, **_added("edgetwin.learners", task)}
+
+
+def learner(task: Task, name: str, known: Mapping[str, Callable[..., Any]] | None = None) -> Any:
+    """The learner that `name` describes for this task, such as `sac[discount=0.8]`, of the factories `known` (by default all of the task's).
+
+    Raises InputError for an unknown algorithm or knob, and where there are none.
+    """
+    known = learner_factories(task) if known is None else known
+    if not known:
+        raise InputError(f"task {task.name!r} has no algorithms to train with")
+    factory, knobs = _parsed(name.strip(), known, "algorithm")
+    return replace(factory(task, **knobs), name=name.strip())
 
 
 def _joined(task: Task, parts: list[Policy], name: str) -> Policy:
@@ -142,19 +160,29 @@ def _params(parts: list[Policy]) -> dict[str, Param]:
     }
 
 
+def _added(group: str, task: Task) -> dict[str, Any]:
+    """What entry points of a group add to a task: those named TASK/NAME, by NAME."""
+    points = [point for point in entry_points(group=group) if point.name.startswith(f"{task.name}/")]
+    return {point.name.removeprefix(f"{task.name}/"): point.load() for point in points}
+
+
 def _split(name: str) -> list[str]:
     """`a[x=1]+b` as its parts; a plus sign inside brackets belongs to a number."""
     return [part.strip() for part in re.split(r"\+(?![^\[]*\])", name)]
 
 
-def _parsed(part: str, known: Mapping[str, Callable[..., Policy]]) -> tuple[Callable[..., Policy], dict[str, Any]]:
+def _parsed(
+    part: str, known: Mapping[str, Callable[..., Any]], what: str = "policy"
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The factory and the knobs of one name; `what` it names is said in errors."""
     match = _PART.match(part)
     if match is None:
-        raise InputError(f"policy {part!r}: write a name, or name[knob=value,…], joined with '+'")
+        joined = ", joined with '+'" if what == "policy" else ""
+        raise InputError(f"{what} {part!r}: write a name, or name[knob=value,…]{joined}")
     name = match["name"]
     if name not in known:
         raise InputError(
-            f"policy {name!r} is not known: choose among {', '.join(sorted(known))}{did_you_mean(name, list(known))}"
+            f"{what} {name!r} is not known: choose among {', '.join(sorted(known))}{did_you_mean(name, list(known))}"
         )
     factory = known[name]
     allowed = {
@@ -166,29 +194,29 @@ def _parsed(part: str, known: Mapping[str, Callable[..., Policy]]) -> tuple[Call
     for setting in filter(None, (text.strip() for text in (match["params"] or "").split(","))):
         key, equals, value = (text.strip() for text in setting.partition("="))
         if key not in allowed:
-            what = f"its knobs are {', '.join(allowed)}" if allowed else "it has none"
-            raise InputError(f"policy {name!r} has no knob {key!r}: {what}{did_you_mean(key, list(allowed))}")
+            having = f"its knobs are {', '.join(allowed)}" if allowed else "it has none"
+            raise InputError(f"{what} {name!r} has no knob {key!r}: {having}{did_you_mean(key, list(allowed))}")
         if not equals or not value:
-            raise InputError(f"policy {name!r}: write {key}=VALUE")
+            raise InputError(f"{what} {name!r}: write {key}=VALUE")
         kind = allowed[key].annotation
-        knobs[key] = _converted(name, key, value, type(knobs[key]) if kind is inspect.Parameter.empty else kind)
+        knobs[key] = _converted(what, name, key, value, type(knobs[key]) if kind is inspect.Parameter.empty else kind)
     missing = [key for key, value in knobs.items() if value is inspect.Parameter.empty]
     if missing:
-        raise InputError(f"policy {name!r} needs {', '.join(missing)}: write {name}[{missing[0]}=VALUE]")
+        raise InputError(f"{what} {name!r} needs {', '.join(missing)}: write {name}[{missing[0]}=VALUE]")
     return factory, knobs
 
 
-def _converted(name: str, key: str, value: str, kind: Any) -> Any:
+def _converted(what: str, name: str, key: str, value: str, kind: Any) -> Any:
     if kind is bool:
         if value.lower() not in ("true", "false"):
-            raise InputError(f"policy {name!r}: {key} = {value}: must be true or false")
+            raise InputError(f"{what} {name!r}: {key} = {value}: must be true or false")
         return value.lower() == "true"
     try:
         number = kind(value)
     except ValueError:
-        raise InputError(f"policy {name!r}: {key} = {value}: must be {'a whole number' if kind is int else 'a number'}") from None
+        raise InputError(f"{what} {name!r}: {key} = {value}: must be {'a whole number' if kind is int else 'a number'}") from None
     if kind is float and not abs(number) < float("inf"):
-        raise InputError(f"policy {name!r}: {key} = {value}: must be a finite number")
+        raise InputError(f"{what} {name!r}: {key} = {value}: must be a finite number")
     return number
 
 

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -13,6 +14,8 @@ from rich.table import Table
 from edgetwin.evaluation.check import Clause
 from edgetwin.evaluation.compare import Comparison
 from edgetwin.evaluation.statistics import Estimate
+from edgetwin.learning.runs import Run
+from edgetwin.problem import Metric
 from edgetwin.scenario import Scenario
 
 
@@ -29,6 +32,25 @@ def progress_bar(total: int, unit: str) -> Progress:
     )
     bar.add_task(unit, total=total)
     return bar
+
+
+def training_bar(budget: int, metrics: Mapping[str, Metric]) -> tuple[Progress, Callable[[Mapping[str, Any]], None]]:
+    """A bar over the slots of a training, and what tells it a line of the metrics: return, losses, and the evaluated metrics so far."""
+    bar = progress_bar(budget, "training")
+    shown: dict[str, str] = {}
+
+    def tell(line: Mapping[str, Any]) -> None:
+        figures = {
+            **(line.get("training") or {}),
+            **{name: each["mean"] for name, each in (line.get("evaluation") or {}).items()},
+        }
+        judged = [name for name, metric in metrics.items() if metric.better is not None][:2]
+        wanted = ["return", *(name for name in figures if name.endswith("loss")), *judged]
+        shown.update({name: number(figures[name]) for name in wanted if figures.get(name) is not None})
+        text = "  ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())
+        bar.update(bar.task_ids[0], completed=min(line["slots"], budget), description=escape(text))
+
+    return bar, tell
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -68,11 +90,36 @@ def comparison_table(comparison: Comparison) -> Table:
     table.add_column("knows", no_wrap=True)
     for name, row in comparison.rows.items():
         tuned = ", ".join(f"{key}={number(float(param.value))}" for key, param in row.params.items() if param.tuned)
-        notes = ["reference"] * row.policy.reference + [f"tuned: {tuned}"] * bool(tuned)
+        learned = [f"learned, {row.params['trained_slots'].value:,} slots"] if "trained_slots" in row.params else []
+        notes = ["reference"] * row.policy.reference + learned + [f"tuned: {tuned}"] * bool(tuned)
         cells = [_with_interval(row.metrics[metric]) for metric in spec.metrics]
         over = [number(1 + row.gap[metric]) + " ×" if metric in row.gap else "–" for metric in bounded]
         table.add_row("\n".join([escape(name), *(f"[dim]{note}[/dim]" for note in notes)]), *cells, *over, row.policy.information)
     return table
+
+
+def run_table(run: Run) -> Table:
+    """What the greedy policy of a training reached: every evaluation, with the half-width of its 95 % interval."""
+    table = Table(
+        title=escape(f"{run.name} on {run.about['scenario']['name']}"), header_style="bold", box=SIMPLE_HEAD, pad_edge=False
+    )
+    table.add_column("slots", justify="right")
+    table.add_column("seconds", justify="right")
+    table.add_column("return", justify="right")
+    for name in run.task.spec.metrics:
+        table.add_column(_words(name), justify="right", max_width=10)
+    for line in run.metrics:
+        if "evaluation" in line:
+            gained = (line.get("training") or {}).get("return")
+            cells = [_with_interval(_estimate(line["evaluation"][name])) for name in run.task.spec.metrics]
+            table.add_row(f"{line['slots']:,}", f"{line['seconds']:.1f}", "–" if gained is None else number(gained), *cells)
+    return table
+
+
+def _estimate(stored: Mapping[str, Any]) -> Estimate:
+    mean, ends = stored["mean"], stored["ci95"]
+    low, high = (math.nan if end is None else end for end in ends or (None, None))
+    return Estimate(math.nan if mean is None else mean, None if ends is None else (low, high))
 
 
 def scenario_table(scenario: Scenario) -> Table:

@@ -120,17 +120,18 @@ def _totals(policy: Policy, keys: jax.Array, slots: int, chunk: int) -> Any:
 
 def _row(task: Task, policy: Policy, totals: Any, bound_at: Any, decision_us: float) -> Row:
     whole = jax.tree.map(lambda leaf: leaf.sum(axis=1), totals)
-    shares = _shares(task, whole)
+    shares = shares_of(task, whole)
     metrics = {name: pooled(*share) for name, share in shares.items()}
     bound = bound_at({name: estimate.mean for name, estimate in metrics.items()}) if bound_at else {}
     gap = {name: _gap(task.spec.metrics[name].better, metrics[name].mean, value) for name, value in bound.items()}
     chunks = jax.tree.leaves(totals)[0].shape[1]
-    pieces = [_shares(task, jax.tree.map(lambda leaf: leaf[:, chunk], totals)) for chunk in range(chunks)]  # noqa: B023
+    pieces = [shares_of(task, jax.tree.map(lambda leaf: leaf[:, chunk], totals)) for chunk in range(chunks)]  # noqa: B023
     curves = {name: tuple(pooled(*piece[name]) for piece in pieces) for name in task.spec.curves}
     return Row(policy, metrics, bound, gap, shares, curves, decision_us)
 
 
-def _shares(task: Task, totals: Any) -> dict[str, Ratio]:
+def shares_of(task: Task, totals: Any) -> dict[str, Ratio]:
+    """Each metric's numerators and denominators, (episodes,), of sums per episode (episodes first)."""
     episodes = len(jax.tree.leaves(totals)[0])
     each = [task.summary(jax.tree.map(lambda leaf: leaf[episode], totals)) for episode in range(episodes)]  # noqa: B023
     return {

@@ -33,7 +33,19 @@ def rollout(policy: Policy, keys: jax.Array, slots: int, chunk: int) -> Totals:
 
 
 def compiled_rollout(policy: Policy, slots: int, chunk: int) -> Callable[[jax.Array], Totals]:
-    """A device policy's rollout as one program: scan over slots inside, networks outside, so that what all networks share (the slot) stays shared."""
+    """A device policy's rollout as one program."""
+    compiled = jax.jit(device_rollout(policy, slots, chunk))
+
+    def run(keys):
+        metrics, terminated = compiled(keys)
+        return Totals(jax.tree.map(np.asarray, metrics), np.asarray(terminated))
+
+    return run
+
+
+def device_rollout(policy: Policy, slots: int, chunk: int) -> Callable[[jax.Array], tuple[Any, jax.Array]]:
+    """A device policy's rollout as a function to compile: the fields of `Totals` of episode keys. Slots are scanned inside, networks
+    mapped outside, so that what all networks share (the slot) stays shared."""
     task = policy.task
     whole, rest = divmod(slots, chunk)
 
@@ -73,13 +85,7 @@ def compiled_rollout(policy: Policy, slots: int, chunk: int) -> Callable[[jax.Ar
         joined = totals[0] if len(totals) == 1 else jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *totals)
         return joined, loop[2]
 
-    compiled = jax.jit(jax.vmap(episode))
-
-    def run(keys):
-        metrics, terminated = compiled(keys)
-        return Totals(jax.tree.map(np.asarray, metrics), np.asarray(terminated))
-
-    return run
+    return jax.vmap(episode)
 
 
 def _on_host(policy: Policy, keys: jax.Array, slots: int, chunk: int) -> Totals:

@@ -1,0 +1,81 @@
+"""The contract of a learner: pure functions from an array state to the next, which one host loop (`trainer`) drives for all of them.
+
+A learner collects experience in many environments side by side and learns from it, both inside one compiled program, a *block*.
+Everything that changes is in its state: parameters, targets, optimiser, replay, environments, random key and counters. So a stored
+state is a whole checkpoint. A learner of several agent classes returns an action with a field for each; nothing here counts agents.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import jax
+
+from edgetwin.errors import InputError
+from edgetwin.problem import Categorical, Task
+
+BUDGETS = {"quick": 100_000, "paper": 1_000_000}
+
+
+@dataclass(frozen=True, eq=False)
+class Learner:
+    """An algorithm fitted to a task.
+
+    `settings` is a NamedTuple of all hyperparameters: plain numbers, words, and tuples of them. `init(key) → state`, a pytree of arrays.
+    `block(state) → (state, figures)` learns from the next `block_slots` slots (of all environments together) and compiles; figures
+    are scalars by name: losses, and `return`, the mean return of the episodes that ended (NaN where none did).
+    `policy(state) → params` are what a decision needs, `act(params, observation, key) → action` is the policy that is evaluated and kept.
+    `budgets` are the slots of a short and of a full training.
+    """
+
+    name: str
+    task: Task
+    settings: Any
+    block_slots: int
+    init: Callable[[jax.Array], Any]
+    block: Callable[[Any], tuple[Any, Mapping[str, jax.Array]]]
+    policy: Callable[[Any], Any]
+    act: Callable[[Any, Any, jax.Array], Any]
+    budgets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType(BUDGETS))
+
+
+def only_choice(task: Task, algorithm: str) -> tuple[str, int, int]:
+    """For learners of one agent with one choice: the name of its class, the observation's size and the number of choices.
+
+    Raises InputError for a task with other agents or actions.
+    """
+    agents = task.spec.agents
+    counts = ", ".join(f"{each.count} {name}" for name, each in agents.items())
+    if sum(each.count for each in agents.values()) != 1:
+        raise InputError(f"{algorithm}: learns for one agent, but {task.name} has several ({counts})")
+    name, agent = next(iter(agents.items()))
+    action = agent.action
+    if not isinstance(action, Categorical):
+        raise InputError(f"{algorithm}: learns one choice, but the action of {task.name} is {action.size} real numbers")
+    if action.heads != 1:
+        joint = f"the joint action would have {action.choices}^{action.heads} values"
+        raise InputError(f"{algorithm}: learns one choice, but an action of {task.name} is {action.heads} choices ({joint})")
+    return name, agent.observation_size, action.choices
+
+
+def check_settings(algorithm: str, settings: Any) -> None:
+    """Raises InputError where a hyperparameter that most learners share makes no sense."""
+    limits: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "discount": (lambda value: 0 <= value < 1, "at least 0 and below 1"),
+        "temperature": (lambda value: value > 0, "above 0"),
+        "learning_rate": (lambda value: value > 0, "above 0"),
+        "policy_learning_rate": (lambda value: value > 0, "above 0"),
+        "target_rate": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
+        "batch": (lambda value: value >= 1, "at least 1"),
+        "replay": (lambda value: value >= settings.environments, f"at least environments = {settings.environments}"),
+        "hidden": (lambda value: all(width >= 1 for width in value), "widths of at least 1"),
+        "environments": (lambda value: value >= 1, "at least 1"),
+        "slots_per_update": (lambda value: value >= 1, "at least 1"),
+        "first_update": (lambda value: value >= 0, "at least 0"),
+        "exploration_slots": (lambda value: value >= 1, "at least 1"),
+        "exploration_end": (lambda value: 0 <= value <= 1, "from 0 to 1"),
+    }
+    for key, value in settings._asdict().items():
+        if key in limits and not limits[key][0](value):
+            raise InputError(f"{algorithm}: {key} = {value}: must be {limits[key][1]}")
