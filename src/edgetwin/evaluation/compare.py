@@ -17,8 +17,6 @@ from edgetwin.evaluation.statistics import Estimate, paired_difference, pooled
 from edgetwin.problem import Param, Policy, Ratio, Task, episode_keys
 from edgetwin.registry import policy as policy_of
 
-BATCH = 64
-
 
 @dataclass(frozen=True)
 class Row:
@@ -113,9 +111,8 @@ def compare(
 
 
 def _totals(policy: Policy, keys: jax.Array, slots: int, chunk: int) -> Any:
-    """Sums per episode and chunk, (episodes, chunks, …), in batches of at most BATCH networks."""
-    batches = [rollout(policy, keys[start : start + BATCH], slots, chunk).metrics for start in range(0, len(keys), BATCH)]
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
+    """Sums per episode and chunk, (episodes, chunks, …)."""
+    return rollout(policy, keys, slots, chunk).metrics
 
 
 def _row(task: Task, policy: Policy, totals: Any, bound_at: Any, decision_us: float) -> Row:

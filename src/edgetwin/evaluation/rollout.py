@@ -13,6 +13,8 @@ import numpy as np
 from edgetwin.problem import Policy
 
 POLICY_STREAM = 0x0D71
+BATCH = 64
+"""Networks at once: more gain little and take memory."""
 
 
 class Totals(NamedTuple):
@@ -26,10 +28,14 @@ def rollout(policy: Policy, keys: jax.Array, slots: int, chunk: int) -> Totals:
     """Runs `policy` in its task for `slots` slots of each episode of `keys`, metrics summed over every `chunk` slots.
 
     keys: (episodes,). slots is cut into whole chunks; the last one may be shorter. An episode that terminates counts no more.
+    Device policies run in batches of at most BATCH networks, all with one program: the last batch is filled up with networks it has had.
     """
     if policy.runs_on == "host":
         return _on_host(policy, keys, slots, chunk)
-    return compiled_rollout(policy, slots, chunk)(keys)
+    run, batch = compiled_rollout(policy, slots, chunk), min(len(keys), BATCH)
+    filled = keys[np.arange(-(-len(keys) // batch) * batch) % len(keys)]
+    done = [run(filled[start : start + batch]) for start in range(0, len(filled), batch)]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(keys)], *done)
 
 
 def compiled_rollout(policy: Policy, slots: int, chunk: int) -> Callable[[jax.Array], Totals]:
