@@ -1,9 +1,9 @@
 """Kalman: a filter over the packet's states for users whose velocity fades towards their mean step.
 
-For each axis, with displacements measured from the mean step: velocity v' = φ·v + w, position p' = p + v', measured z = p + e. The velocity is
-stationary, with variance 1 when the packet begins, so that φ and the variance of e relative to it fix the forecast. P decides the gains;
-the expected error is the one that was found, since P grows otherwise (docs/forecasting.md). φ = 0 is drift and φ = 1, e = 0 goes on at the last displacement; a constant velocity with free process noise was
-tried and is worse wherever users slow down.
+For each axis, with displacements measured from the mean step: velocity v' = φ·v + w, position p' = p + v', measured z = p + e. The
+velocity is stationary, with variance 1 when the packet begins, so that φ and the variance of e relative to it fix the forecast.
+φ = 0 is drift; φ = 1 without noise goes on at the last displacement. A constant velocity with free process noise was tried and is worse
+wherever users slow down. P decides the gains; the expected error is the one found, since P grows otherwise (docs/forecasting.md).
 """
 
 from typing import NamedTuple
@@ -99,7 +99,7 @@ def fit(paths, memory: int, shared: bool) -> Parameters:
     mean_step = jnp.mean(steps, axis=(0, 1, 2) if shared else (0, 1)).reshape(-1, 2)
     moments = _moments(steps - mean_step, memory, slots, shared)
     damping, noise = (part.ravel() for part in jnp.meshgrid(*(jnp.array(of, paths.dtype) for of in (DAMPINGS, NOISES))))
-    errors = jax.vmap(lambda phi, e: _relative_error(phi, e, moments, memory))(damping, noise)
+    errors = jax.jit(jax.vmap(lambda phi, e: _relative_error(phi, e, moments, memory)))(damping, noise)
     best = jnp.argmin(errors)
     blind = Parameters(mean_step, damping[best], noise[best], growth.none(paths))
     return blind._replace(errors=growth.fit(residuals(forecaster(blind), paths, memory), shared))
