@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from scipy.optimize import isotonic_regression
 
 from edgetwin.evaluation.compare import Comparison, Row
 from edgetwin.evaluation.statistics import Estimate
@@ -48,13 +49,13 @@ def frontier(comparison: Comparison) -> Figure:
     assert comparison.task.spec.frontier is not None
     x, y = comparison.task.spec.frontier
     placed = [(number, row) for number, row in enumerate(comparison.rows.values(), 1) if _known(row, x) and _known(row, y)]
-    names = [_wrapped(row.policy.name + (" (reference)" if row.policy.reference else ""), 36) for _, row in placed]
-    figure, axes = _empty(10.4, max(4.6, 0.5 + sum(0.06 + 0.2 * len(lines) for lines in names)))
+    names = [wrapped(row.policy.name + (" (reference)" if row.policy.reference else ""), 36) for _, row in placed]
+    figure, axes = empty(10.4, max(4.6, 0.5 + sum(0.06 + 0.2 * len(lines) for lines in names)))
     _label(axes, comparison, x, y, 90)
     right = max([row.metrics[x].mean for _, row in placed] + [_ends(row.metrics[x])[1] for _, row in placed], default=0.0) * 1.06
     curve_x, curve_y = _bound_curve(comparison, x, y, right)
     values = [row.metrics[y].mean for _, row in placed] + list(curve_y)
-    _scale(axes, values)
+    log_where_wide(axes, values)
     for (number, row), lines in zip(placed, names, strict=True):
         at = row.metrics[x].mean, row.metrics[y].mean
         (left, far), (low, high) = _ends(row.metrics[x]), _ends(row.metrics[y])
@@ -81,14 +82,14 @@ def frontier(comparison: Comparison) -> Figure:
     if right > 0:
         axes.set_xlim(0, right)
     figure.legend(loc="outside right upper", frameon=False, labelcolor=INK, handlelength=1.4, labelspacing=0.7, borderaxespad=0.2)
-    _say_it_as_it_is(figure)
+    say_it_as_it_is(figure)
     _number_points(figure, axes, [(number, row.metrics[x], row.metrics[y]) for number, row in placed])
     return figure
 
 
 def curve(comparison: Comparison, metric: str) -> Figure:
     """A metric over time: its value in every chunk of `report_slots` with its interval, a numbered line per policy."""
-    figure, axes = _empty(4.9, 3.3)
+    figure, axes = empty(4.9, 3.3)
     chunk = comparison.task.spec.report_slots
     ends: list[tuple[int, float]] = []
     means: list[float] = []
@@ -108,9 +109,9 @@ def curve(comparison: Comparison, metric: str) -> Figure:
         if len(seen):
             ends.append((number, float(mean[seen[-1]])))
     _label(axes, comparison, None, metric, 46)
-    _scale(axes, means)
+    log_where_wide(axes, means)
     axes.set_xlim(0, comparison.slots)
-    _say_it_as_it_is(figure)
+    say_it_as_it_is(figure)
     _number_ends(figure, axes, ends)
     return figure
 
@@ -140,7 +141,8 @@ def axis_name(comparison: Comparison, metric: str) -> str:
     return metric if unit in ("", "1") else f"{metric} [{unit}]"
 
 
-def _empty(width_in: float, height_in: float) -> tuple[Figure, Axes]:
+def empty(width_in: float, height_in: float) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes in the style of all pictures."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(width_in, height_in), dpi=72, layout="constrained")
         axes = figure.subplots()
@@ -181,25 +183,25 @@ def _ends(estimate: Estimate) -> tuple[float, float]:
 def _label(axes: Axes, comparison: Comparison, x: str | None, y: str, width: int) -> None:
     """Names both axes: the second at the top left, where it reads without turning the head, wrapped at `width` letters."""
     meaning = comparison.task.spec.metrics
-    below = ["slot"] if x is None else [axis_name(comparison, x), *_wrapped(meaning[x].meaning, width)]
+    below = ["slot"] if x is None else [axis_name(comparison, x), *wrapped(meaning[x].meaning, width)]
     axes.set_xlabel("\n".join(below))
-    axes.set_title("\n".join([axis_name(comparison, y), *_wrapped(meaning[y].meaning, width)]), loc="left", fontsize=11, pad=10)
+    axes.set_title("\n".join([axis_name(comparison, y), *wrapped(meaning[y].meaning, width)]), loc="left", fontsize=11, pad=10)
 
 
-def _say_it_as_it_is(figure: Figure) -> None:
+def say_it_as_it_is(figure: Figure) -> None:
     """Keeps dollar signs in names from being read as formulas."""
     for text in figure.findobj(Text):
         text.set_parse_math(False)
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def wrapped(text: str, width: int) -> list[str]:
     """Lines of at most `width` letters, broken at spaces, else behind a plus sign."""
     pieces = text if len(text) <= width else text.replace("+", "+ ")
     lines = textwrap.wrap(pieces, width, break_on_hyphens=False)
     return [line.replace("+ ", "+") for line in lines]
 
 
-def _scale(axes: Axes, values: Sequence[float]) -> None:
+def log_where_wide(axes: Axes, values: Sequence[float]) -> None:
     """A logarithmic second axis where all values are positive and span more than a factor of ten."""
     finite = [value for value in values if math.isfinite(value)]
     if finite and min(finite) > 0 and max(finite) > 10 * min(finite):
@@ -264,17 +266,23 @@ def _overlap(centre: np.ndarray, box: tuple[float, float, float, float]) -> floa
     return 100 * min(across, down) if across > 0 and down > 0 else 0.0
 
 
+def apart(levels: Sequence[float], gap: float, floor: float, ceiling: float) -> np.ndarray:
+    """Heights for labels that belong at `levels` (rising): as near as can be, at least `gap` from each other, from floor to ceiling.
+
+    The least squares are an isotonic regression of the levels less the room that the labels below need.
+    """
+    room = gap * np.arange(len(levels))
+    if not len(levels):
+        return room
+    return np.clip(isotonic_regression(np.asarray(levels) - room).x, floor, max(floor, ceiling - room[-1])) + room
+
+
 def _number_ends(figure: Figure, axes: Axes, ends: Sequence[tuple[int, float]]) -> None:
     """Writes the numbers of lines at their right ends, apart from each other."""
     figure.draw_without_rendering()
     frame, gap = axes.get_window_extent(), 12.0
     levels = sorted((float(axes.transData.transform((1, value))[1]), number, value) for number, value in ends)
-    heights: list[float] = []
-    for level, *_ in levels:
-        heights.append(max(level, heights[-1] + gap) if heights else level)
-    for index in range(len(heights) - 1, -1, -1):  # push down what went over the top, and so its neighbours
-        ceiling = frame.y1 if index == len(heights) - 1 else heights[index + 1] - gap
-        heights[index] = min(heights[index], ceiling)
+    heights = apart([level for level, *_ in levels], gap, frame.y0, frame.y1)
     for height, (level, number, value) in zip(heights, levels, strict=True):
         axes.annotate(
             str(number),

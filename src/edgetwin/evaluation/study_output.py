@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 from edgetwin.evaluation.claims import Claim
 from edgetwin.evaluation.statistics import Estimate
 from edgetwin.evaluation.study import Scale, Study, Table
-from edgetwin.files import replacing
+from edgetwin.files import replacing, write_bytes
 
 PNG_DPI = 160
 
@@ -119,10 +118,9 @@ def _write(path: Path, text: str) -> Path:
 
 def _write_picture(folder: Path, stem: str, figure: Figure) -> list[Path]:
     """A figure as PNG on white and as SVG with its text as text; the same data give the same files."""
-    bitmap = folder / f".{stem}.png.tmp"
+    bitmap, drawing = io.BytesIO(), io.StringIO()
     figure.savefig(bitmap, format="png", dpi=PNG_DPI, facecolor="white")
-    os.replace(bitmap, folder / f"{stem}.png")
-    drawing = io.StringIO()
+    write_bytes(folder / f"{stem}.png", bitmap.getvalue())
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": stem}):
         figure.savefig(drawing, format="svg", facecolor="white", metadata={"Date": None})
     return [folder / f"{stem}.png", _write(folder / f"{stem}.svg", drawing.getvalue())]
