@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from edgetwin.api import check, compare, load, policy, resume, scenario, task, train
+from edgetwin.api import check, compare, load, policy, reproduce, resume, scenario, task, train
 from edgetwin.errors import DataUnavailable, InputError
 
 __version__ = version("edgetwin")
@@ -14,6 +14,7 @@ __all__ = [
     "compare",
     "load",
     "policy",
+    "reproduce",
     "resume",
     "scenario",
     "task",

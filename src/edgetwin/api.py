@@ -17,6 +17,9 @@ from edgetwin.scenario import scenario as load_scenario
 if TYPE_CHECKING:
     from edgetwin.evaluation.check import Clause
     from edgetwin.evaluation.compare import Comparison
+    from edgetwin.evaluation.study import Scale
+    from edgetwin.evaluation.study_run import Reproduction
+    from edgetwin.evaluation.study_workers import State
     from edgetwin.learning.learner import Learner
     from edgetwin.learning.runs import Run
     from edgetwin.problem import Policy, Task
@@ -113,6 +116,24 @@ def compare(
 
     chosen = problem(task.name).compared if policies is None else policies
     return run(task, [policy(task, each) if isinstance(each, str) else each for each in chosen], episodes, slots, seed, progress)
+
+
+def reproduce(
+    study: str,
+    scale: "Scale" = "quick",
+    out: str | Path | None = None,
+    workers: int = 1,
+    progress: "Callable[[str, State, int], None]" = lambda job, state, jobs: None,
+) -> "Reproduction":
+    """The study of a paper's figure, such as "network-sync/fig3": its claims with verdicts, its tables, and pictures in a folder.
+
+    What was done before in that folder is not done again. progress(job, state, jobs) is told about every job. In a script, more than
+    one worker needs the script's own work under `if __name__ == "__main__":`.
+    """
+    from edgetwin.evaluation.study_run import run_study
+    from edgetwin.registry import study as by_name
+
+    return run_study(study, by_name(study), scale, None if out is None else Path(out), workers, progress)
 
 
 def check(checked: "Task | Policy") -> "list[Clause]":

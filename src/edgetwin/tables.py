@@ -1,4 +1,4 @@
-"""What the command line shows a person: comparisons, scenarios, clauses and timings as tables."""
+"""What the command line shows a person: comparisons, studies, scenarios, clauses and timings as tables."""
 
 import math
 import sys
@@ -14,6 +14,10 @@ from rich.table import Table
 from edgetwin.evaluation.check import Clause
 from edgetwin.evaluation.compare import Comparison
 from edgetwin.evaluation.statistics import Estimate
+from edgetwin.evaluation.study import Study
+from edgetwin.evaluation.study_output import with_unit
+from edgetwin.evaluation.study_run import Reproduction
+from edgetwin.evaluation.study_workers import State
 from edgetwin.learning.runs import Run
 from edgetwin.problem import Metric
 from edgetwin.scenario import Scenario
@@ -49,6 +53,22 @@ def training_bar(budget: int, metrics: Mapping[str, Metric]) -> tuple[Progress, 
         shown.update({name: number(figures[name]) for name in wanted if figures.get(name) is not None})
         text = "  ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())
         bar.update(bar.task_ids[0], completed=min(line["slots"], budget), description=escape(text))
+
+    return bar, tell
+
+
+def study_bar() -> tuple[Progress, Callable[[str, State, int], None]]:
+    """A bar over the jobs of a study that names those at work, and what tells it about a job."""
+    bar = progress_bar(0, "study")
+    working: list[str] = []
+
+    def tell(job: str, state: State, jobs: int) -> None:
+        if state == "started":
+            working.append(job)
+        elif job in working:
+            working.remove(job)
+        text = escape(", ".join(working)) or "study"
+        bar.update(bar.task_ids[0], total=jobs, advance=int(state != "started"), description=text)
 
     return bar, tell
 
@@ -120,6 +140,36 @@ def _estimate(stored: Mapping[str, Any]) -> Estimate:
     mean, ends = stored["mean"], stored["ci95"]
     low, high = (math.nan if end is None else end for end in ends or (None, None))
     return Estimate(math.nan if mean is None else mean, None if ends is None else (low, high))
+
+
+def studies_table(studies: Mapping[str, Study]) -> Table:
+    """Every study: what it reproduces and shows, and how long that takes."""
+    table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("name", "reproduces", "what it shows", "minutes"):
+        table.add_column(column, overflow="fold")
+    for name, study in studies.items():
+        shows = f"{escape(study.title)}\n[dim]{escape(study.summary)}[/dim]"
+        minutes = "\n".join(f"{scale} {number(value, 2)}" for scale, value in study.minutes.items())
+        table.add_row(escape(name), escape(study.reproduces), shows, minutes or "–")
+    return table
+
+
+def claims_table(reproduction: Reproduction) -> Table:
+    """What the paper says beside what was measured, with 95 % intervals, and the verdicts."""
+    title = f"{reproduction.name} at scale {reproduction.scale}: {reproduction.study.title}"
+    table = Table(title=escape(title), header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("the paper says", "its number", "measured [95 % interval]", "verdict"):
+        table.add_column(column, overflow="fold")
+    for claim in reproduction.claims:
+        measured = [
+            f"{label}: {with_unit(estimate, claim.unit)}" if len(claim.measured) > 1 else with_unit(estimate, claim.unit)
+            for label, estimate in claim.measured.items()
+        ]
+        paper = "–" if claim.paper is None else with_unit(claim.paper, claim.unit)
+        reason = f"[dim]{escape(claim.judgement.reason)}[/dim]"
+        says = f"{escape(claim.says)} [dim]({escape(claim.where)})[/dim]"
+        table.add_row(says, escape(paper), escape("\n".join(measured)), f"{claim.verdict}\n{reason}")
+    return table
 
 
 def scenario_table(scenario: Scenario) -> Table:
