@@ -1,12 +1,13 @@
-"""How users move: the Gauss-Markov model of two-timescale (1)-(4), and the replay of recorded tracks.
+"""How users move: the Gauss-Markov model of two-timescale (1)-(4), walks by steps, network-sync (1), and the replay of recorded tracks.
 
-Users stay in a square of side `width_m`: what would leave it is reflected at the walls.
+Users stay in a square of side `width_m`: what would leave it is reflected at the walls. Walks may also go on without walls, or stop there.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 class GaussMarkov(NamedTuple):
@@ -102,3 +103,36 @@ def track_position(replay: TrackReplay, fix_time_s, fix_xy_m, duration_s, elapse
     cos, sin = jnp.cos(replay.rotation_rad), jnp.sin(replay.rotation_rad)
     turned = jnp.stack([cos * local[:, 0] - sin * local[:, 1], sin * local[:, 0] + cos * local[:, 1]], axis=-1)
     return back_and_forth(replay.place_m + turned, width_m)
+
+
+MOVES = ((0.0, 0.0), (0.0, 1.0), (0.0, -1.0), (-1.0, 0.0), (1.0, 0.0))
+"""Stay, forward, backward, left, right, in steps.     network-sync (1)"""
+
+
+def move_ladder(users, dominant):
+    """Probabilities of the five moves for users who differ: the dominant move's falls evenly from `dominant[0]` to `dominant[1]`.
+
+    User u's dominant move cycles through forward, backward, left and right; the others, staying included, share the rest evenly.
+    Returns (users, 5), NumPy.                                      network-sync II-A, decision 6
+    """
+    main = np.linspace(dominant[0], dominant[1], users)
+    probability = np.repeat((1 - main)[:, None] / 4, 5, axis=1)
+    probability[np.arange(users), 1 + np.arange(users) % 4] = main
+    return probability
+
+
+def walk_moves(uniform, cumulative):
+    """The move that a uniform draw stands for, by user. uniform: (..., users) in [0, 1); cumulative: (users, 5) → (..., users), 0 … 4."""
+    return jnp.minimum(jnp.sum(uniform[..., None] >= cumulative, axis=-1), len(MOVES) - 1)
+
+
+def walk_step(position, move, step, width, boundary):
+    """Positions one slot later.                                    network-sync (1)
+
+    position: (users, 2); move: (users,), index into MOVES; step, width: lengths. boundary: "none" lets users leave the square (0, width)²,
+    "reflect" folds them back, "clip" stops them at the wall.
+    """
+    moved = position + step * jnp.asarray(MOVES, position.dtype)[move]
+    if boundary == "reflect":
+        return back_and_forth(moved, width)
+    return jnp.clip(moved, 0, width) if boundary == "clip" else moved

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetwin.errors import InputError
+from edgetwin.scenario import schema
 from edgetwin.scenario.schema import Scenario
 from edgetwin.scenario.sites import Candidates, best_spread, candidates
 from edgetwin.scenario.tracks import Tracks, csv_tracks, goal_tracks
@@ -33,17 +34,19 @@ def network(scenario: Scenario) -> Network:
         site = np.arange(len(found.ids))
     else:
         site = best_spread(found.xy_m, scenario.sites.count, width_m)
-    servers = _server_sites(scenario, found, site)
-    cpu_hz = np.full(len(servers), scenario.servers.cpu_hz)
+    servers = np.arange(0) if scenario.servers is None else _server_sites(scenario.servers, scenario, found, site)
+    cpu_hz = np.full(len(servers), np.nan if scenario.servers is None else scenario.servers.cpu_hz)
     if found.cpu_hz is not None:
         own_hz = found.cpu_hz[site[servers]]
         cpu_hz = np.where(np.isnan(own_hz), cpu_hz, own_hz)
     return Network(width_m, tuple(found.ids[index] for index in site), found.xy_m[site], servers, cpu_hz, _tracks(scenario))
 
 
-def _server_sites(scenario: Scenario, found: Candidates, site: NDArray[np.int64]) -> NDArray[np.int64]:
+def _server_sites(
+    servers_section: schema.Servers, scenario: Scenario, found: Candidates, site: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Which of the chosen sites have a server, (servers,) ascending: as their file says, else `servers.count`, spread best."""
-    count = scenario.servers.count
+    count = servers_section.count
     if found.server is not None:
         servers = np.flatnonzero(found.server[site])
         if not len(servers):

@@ -66,12 +66,33 @@ class Sites(Section):
         return self
 
 
+Mobility = Literal["gauss-markov", "random-walk", "persistent-walk", "goal-tracks", "file"]
+Moves = tuple[Probability, Probability, Probability, Probability, Probability]
+
+
+def _sums_to_one(rows: tuple[Moves, ...]) -> tuple[Moves, ...]:
+    for user, row in enumerate(rows):
+        if abs(sum(row) - 1) > 1e-6:
+            raise ValueError(f"user {user}: the five probabilities sum to {sum(row):.6g}: must sum to 1")
+    return rows
+
+
 class Users(Section):
-    """Mobile users and how they move: Gauss-Markov (two-timescale (1)-(4)), or real tracks laid over the area."""
+    """Mobile users and how they move: Gauss-Markov (two-timescale (1)-(4)), walks by steps (network-sync (1)), or real tracks.
+
+    A walk's moves are stay, forward, backward, left, right: by `move_probability`, a row for every user, or where that is missing by a
+    ladder: the first user's dominant move has the first `dominant_probability`, the last user's the second, and the rest is shared
+    evenly. A persistent walk repeats its last move with probability `persistence`. `track_part` holds out every fourth track.
+    """
 
     count: Count
-    mobility: Literal["gauss-markov", "goal-tracks", "file"]
+    mobility: Mobility
     file: str | None = None
+    step_m: Positive = 1.0
+    dominant_probability: tuple[Probability, Probability] = (0.99, 0.5)
+    move_probability: Annotated[tuple[Moves, ...], AfterValidator(_sums_to_one)] | None = None
+    persistence: Probability = 0.8
+    boundary: Literal["none", "reflect", "clip"] = "none"
     mean_speed_mps: NonNegativeRange = (2.0, 10.0)
     speed_memory: Memory = 0.9
     direction_memory: Memory = 0.9
@@ -80,10 +101,15 @@ class Users(Section):
     track_gap_max_s: Positive = 30.0
     track_span_max_m: Positive = 1000.0
     track_duration_min_s: Positive = 60.0
+    track_part: Literal["all", "train", "test"] = "all"
 
     @model_validator(mode="after")
-    def _file_goes_with_mobility(self):
+    def _fits(self):
         _check_file("users.mobility", self.mobility, "users.file", self.file)
+        if self.move_probability is not None and len(self.move_probability) != self.count:
+            raise ValueError(
+                f"users.move_probability = {len(self.move_probability)} rows: must have one for each of users.count = {self.count}"
+            )
         return self
 
 
@@ -141,6 +167,53 @@ class TwoTimescale(Section):
         return self
 
 
+class NetworkSync(Section):
+    """What the network-sync problem adds: resource blocks, the link to the cloud, the twin's forecaster, and which reading holds.
+
+    Lengths count in blocks of `block_m`; the cloud server stands `cloud_blocks` from the base station. A packet carries the state of all users or,
+    where `refresh` is partial, of up to `packet_users`, and has that share of `data_bits`.
+    """
+
+    block_m: Positive
+    slot_s: Positive
+    slots: Count
+    rb_count: Count
+    bandwidth_hz: Positive
+    tx_power_w: Positive
+    noise_density_w_per_hz: Positive
+    interference: Literal["log-uniform", "static"]
+    interference_w: PositiveRange
+    fading: Literal["none", "rayleigh-user", "rayleigh-rb"]
+    distance: Literal["euclidean", "literal"]
+    distance_min_blocks: Positive
+    cloud_blocks: tuple[Number, Number]
+    data_bits: Positive
+    deadline_s: Positive
+    rate_weight: Probability
+    history_slots: Annotated[Whole, Field(ge=2)]
+    forecaster: Literal["drift", "last", "linear", "kalman", "gru", "gru-printed"]
+    packet: Literal["history", "state"]
+    refresh: Literal["all", "partial"]
+    packet_users: Count | None = None
+    observation: Literal["paper", "error", "compact"]
+    reward: Literal["cost", "raw"]
+    reward_scale: Positive
+
+    @model_validator(mode="after")
+    def _packet_fits(self):
+        if (self.packet_users is not None) != (self.refresh == "partial"):
+            raise ValueError(
+                f'network_sync.packet_users = {self.packet_users}: goes with network_sync.refresh = "partial", and only with it'
+            )
+        return self
+
+
+SUPPORTED_MOBILITY = {
+    "two_timescale": ("gauss-markov", "goal-tracks", "file"),
+    "network_sync": ("random-walk", "persistent-walk", "goal-tracks", "file"),
+}
+
+
 class Scenario(Section):
     """A network and the problems it supports. `sources` maps each dotted key to where its value comes from."""
 
@@ -149,14 +222,38 @@ class Scenario(Section):
     area: Area
     sites: Sites
     users: Users
-    servers: Servers
-    backhaul: Backhaul
+    servers: Servers | None = None
+    backhaul: Backhaul | None = None
     two_timescale: TwoTimescale | None = None
+    network_sync: NetworkSync | None = None
     notes: tuple[str, ...] = ()
     sources: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _fits_together(self):
-        if self.servers.count != "all" and self.servers.count > self.sites.count:
+        if self.servers is not None and self.servers.count != "all" and self.servers.count > self.sites.count:
             raise ValueError(f"servers.count = {self.servers.count}: must not exceed sites.count = {self.sites.count}")
+        for problem, supported in SUPPORTED_MOBILITY.items():
+            if getattr(self, problem) is not None and self.users.mobility not in supported:
+                raise ValueError(f'users.mobility = "{self.users.mobility}": with [{problem}] must be {" or ".join(supported)}')
+        if self.two_timescale is not None:
+            for section in ("servers", "backhaul"):
+                if getattr(self, section) is None:
+                    raise ValueError(f"[{section}] = none: [two_timescale] needs this section")
+        if self.network_sync is not None:
+            self._check_network_sync(self.network_sync)
         return self
+
+    def _check_network_sync(self, section: NetworkSync) -> None:
+        if self.sites.count != 1:
+            raise ValueError(f"sites.count = {self.sites.count}: must be 1 with [network_sync], which has one base station")
+        if section.packet_users is not None and section.packet_users > self.users.count:
+            raise ValueError(
+                f"network_sync.packet_users = {section.packet_users}: must not exceed users.count = {self.users.count}"
+            )
+        needed_s = (section.slots + section.history_slots) * section.slot_s
+        if self.users.mobility in ("goal-tracks", "file") and self.users.track_duration_min_s < needed_s:
+            raise ValueError(
+                f"users.track_duration_min_s = {self.users.track_duration_min_s:g}: must be at least {needed_s:g}, the time of "
+                f"network_sync.slots = {section.slots} and history_slots = {section.history_slots} slots of {section.slot_s:g} s"
+            )

@@ -100,12 +100,20 @@ def _pieces(fixes: Fixes, users: schema.Users, origin: str) -> Tracks:
             f"{small.sum()} span users.track_span_max_m = {users.track_span_max_m:g} or less, none both"
         )
     names = _names(fixes, starts)
-    kept = np.flatnonzero(long & small)
+    kept = np.flatnonzero(long & small & _in_part(fixes.track[starts], users.track_part))
+    if not len(kept):
+        raise InputError(f'{origin}: no track is left with users.track_part = "{users.track_part}": use "all", or more tracks')
     place_m = np.add.reduceat(fixes.xy_m, starts)[kept] / lengths[kept, None]
     fix = np.arange(lengths[kept].max())
     index = starts[kept, None] + np.minimum(fix, lengths[kept, None] - 1)
     time_s = np.where(fix < lengths[kept, None], fixes.time_s[index] - fixes.time_s[starts[kept], None], np.inf)
     return Tracks(tuple(names[piece] for piece in kept), time_s, fixes.xy_m[index] - place_m[:, None], duration_s[kept], place_m)
+
+
+def _in_part(track: NDArray[np.int64], part: str) -> NDArray[np.bool_]:
+    """Which pieces belong to a part, by the number of the track they were cut from: every fourth track is held out for tests."""
+    held_out = track % 4 == 3
+    return {"all": np.ones(len(track), bool), "train": ~held_out, "test": held_out}[part]
 
 
 def _names(fixes: Fixes, starts: NDArray[np.int64]) -> list[str]:

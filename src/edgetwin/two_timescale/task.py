@@ -83,6 +83,8 @@ class TwoTimescale:
 
     def __init__(self, scenario: Scenario):
         self.radio = radio_of(scenario)
+        assert scenario.backhaul is not None
+        self.link_rate_bps = scenario.backhaul.link_rate_bps
         self.scenario = scenario
         self.network = network(scenario)
         self.model = WorldModel(scenario, self.network)
@@ -188,7 +190,7 @@ class TwoTimescale:
         everyone = jnp.arange(self.users)
         host_site = self.server_sites[host]
         cpu = sharing.cpu_frequency(cpu_score[host_site, everyone], host, sending, self.cpu_hz)
-        link_bps = self.scenario.backhaul.link_rate_bps
+        link_bps = self.link_rate_bps
         link = sharing.link_rate(link_score[serving, everyone], serving, host_site, sending, link_bps, self.sites)
         delay = sync.sync_delay(world.data_bits, rate, link, world.cycles_per_bit, cpu)
         failed = sync.sync_failure(world.requesting, migrating, delay, limits.latency_limit_s)

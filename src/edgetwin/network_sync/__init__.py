@@ -1,0 +1,16 @@
+"""Synchronising a network's twin (Yu, Liu, Chen): when to spend a resource block on refreshing it, and when to trust its forecast."""
+
+from edgetwin.network_sync import rules
+from edgetwin.network_sync.task import NetworkSyncTask
+from edgetwin.problem import Problem
+
+PROBLEM = Problem(
+    summary="refresh the network's twin or trust its forecast (Yu et al.)",
+    scenario="network-sync/a",
+    task=NetworkSyncTask,
+    policies=rules.POLICIES,
+    compared=("never", "always", "random", "periodic", "error-threshold", "index", "causal", "offline-optimum"),
+    learners="edgetwin.network_sync.agents:LEARNERS",
+    studies="edgetwin.network_sync.figures:STUDIES",
+    solver="edgetwin.network_sync.instances:solve",
+)
