@@ -4,10 +4,10 @@ from itertools import product
 
 import numpy as np
 import pytest
-from forecasting.paths import MOVES, ladder, persistent_walk
 
 from edgetwin.errors import InputError
 from edgetwin.forecasting import bayes
+from forecasting.paths import MOVES, ladder, persistent_walk
 
 UNEVEN = np.array([[0.1, 0.4, 0.2, 0.3, 0.0], [0.0, 0.9, 0.05, 0.05, 0.0]])
 

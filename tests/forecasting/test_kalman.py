@@ -3,13 +3,13 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from forecasting.paths import MOVES, ladder, persistent_walk, random_walk
 
 from edgetwin.forecasting import drift, kalman, linear
 from edgetwin.forecasting.errors import k_step_errors
 from edgetwin.forecasting.forecaster import ahead
 from edgetwin.forecasting.growth import Growth
 from edgetwin.forecasting.kalman import Parameters
+from forecasting.paths import MOVES, ladder, persistent_walk, random_walk
 
 ONE = Growth(jnp.ones((1, 1)), jnp.zeros((1, 1)))
 

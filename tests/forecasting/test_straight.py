@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from forecasting.paths import MOVES, ladder, random_walk
 
 from edgetwin.errors import InputError
 from edgetwin.forecasting import bayes, drift, growth, last_value, linear
@@ -12,6 +11,7 @@ from edgetwin.forecasting.errors import k_step_errors
 from edgetwin.forecasting.forecaster import ahead
 from edgetwin.forecasting.growth import Growth
 from edgetwin.forecasting.paths import Residuals
+from forecasting.paths import MOVES, ladder, random_walk
 
 WALK = random_walk(600, 14, seed=3).astype(np.float32)
 UNSEEN = random_walk(600, 14, seed=4).astype(np.float32)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 class Cell(NamedTuple):
@@ -63,10 +64,9 @@ def as_type(cell: Cell, dtype) -> Cell:
     return Cell(*(jnp.asarray(weights, dtype) for weights in cell))
 
 
-def initial(key, inputs: int, hidden: int, outputs: int) -> Cell:
-    """Weights drawn uniformly in ±1/√hidden (±1/√inputs for W), no biases yet, output 0: the untrained residual forecast is no motion."""
-    key_w, key_u = jax.random.split(key)
-    w = jax.random.uniform(key_w, (3, hidden, inputs), minval=-1, maxval=1) / inputs**0.5
-    u = jax.random.uniform(key_u, (3, hidden, hidden), minval=-1, maxval=1) / hidden**0.5
-    bias = jnp.zeros(hidden)
-    return Cell(w[0], u[0], bias, w[1], u[1], bias, w[2], u[2], bias, jnp.zeros((outputs, hidden)), jnp.zeros(outputs))
+def initial(rng: np.random.Generator, inputs: int, hidden: int, outputs: int, dtype) -> Cell:
+    """W drawn uniformly in ±1/√inputs, U in ±1/√hidden, no biases yet, output 0: an untrained residual forecast is no motion."""
+    w, u = rng.uniform(-1, 1, (3, hidden, inputs)) / inputs**0.5, rng.uniform(-1, 1, (3, hidden, hidden)) / hidden**0.5
+    bias = np.zeros(hidden)
+    weights = (w[0], u[0], bias, w[1], u[1], bias, w[2], u[2], bias, np.zeros((outputs, hidden)), np.zeros(outputs))
+    return Cell(*(jnp.asarray(part, dtype) for part in weights))

@@ -33,6 +33,8 @@ def k_step_errors(forecaster: Forecaster, paths, memory: int, slots) -> list[Slo
     check_paths(paths, memory)
     slots = [int(k) for k in slots]
     longest = paths.shape[1] - memory
+    if not slots:
+        raise InputError(f"no slots ahead were named: give one or more of 1 to {longest}")
     for k in slots:
         if not 1 <= k <= longest:
             raise InputError(f"k = {k} slots ahead: paths of {paths.shape[1]} states and M = {memory} allow 1 to {longest}")

@@ -42,7 +42,7 @@ def save(path: Path, name: str, parameters, metadata: dict[str, str] | None = No
     """Writes the parameters of the forecaster `name`, whole or not at all. Raises InputError where that cannot be."""
     forecaster(name, parameters)
     check_writable(path)
-    leaves = {_label(key): np.ascontiguousarray(leaf) for key, leaf in jax.tree_util.tree_leaves_with_path(parameters)}
+    leaves = {_label(key): np.asarray(leaf, order="C") for key, leaf in jax.tree_util.tree_leaves_with_path(parameters)}
     header = {"format": FORMAT, "name": name, "metadata": json.dumps(metadata or {}, sort_keys=True)}
     content = safetensors.numpy.save(leaves, header | {"digest": _digest(leaves, header)})
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from edgetwin.forecasting import growth, training
@@ -80,21 +81,21 @@ def fit(
     slots = min(slots, paths.shape[1] - memory)
     scale = jnp.sqrt(jnp.mean(jnp.sum(jnp.diff(paths, axis=1) ** 2, axis=-1)))
     scale = jnp.where(scale > 0, scale, 1)
-    key_split, key_cell, key_train = jax.random.split(jax.random.key(seed), 3)
-    blind = Parameters(initial(key_cell, 2 * paths.shape[2], hidden, 2 * paths.shape[2]), scale, growth.none(paths))
+    rng = np.random.default_rng(seed)
+    blind = Parameters(initial(rng, 2 * paths.shape[2], hidden, 2 * paths.shape[2], paths.dtype), scale, growth.none(paths))
 
-    def objective(cell, windows, key):
+    def objective(cell, windows):
         model = forecaster(blind._replace(cell=cell))
         forecast = jax.vmap(lambda history: ahead(model, history, slots).mean)(windows[:, :memory])
         weight = jnp.sqrt(1 / (scale**2 * jnp.arange(1, slots + 1, dtype=paths.dtype)))[:, None, None]
         return training.loss(forecast * weight, windows[:, memory:] * weight)
 
-    split = training.split(paths, key_split)
+    split = training.split(paths, rng)
     parts = [training.windows(part, memory, slots) for part in split]
     updates = epochs * (len(parts[0]) // batch + 1)
     optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, updates))
     trained = training.train(
-        objective, blind.cell, *parts, optimiser=optimiser, batch=batch, epochs=epochs, patience=patience, key=key_train
+        objective, blind.cell, *parts, optimiser=optimiser, batch=batch, epochs=epochs, patience=patience, rng=rng
     )
     found = blind._replace(cell=trained.parameters)
     return found._replace(errors=growth.fit(residuals(forecaster(found), split[1], memory), shared=False))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from edgetwin.forecasting import growth, training
@@ -74,13 +75,13 @@ def fit(
     """Trained on paths (paths, time, users, 2) one slot ahead, for all `epochs`, as printed. Raises InputError for too short paths."""
     check_paths(paths, memory)
     paths = jnp.asarray(paths)
-    key_split, key_cell, key_train = jax.random.split(jax.random.key(seed), 3)
-    blind = Parameters(initial(key_cell, 2 * paths.shape[2], hidden, 2 * paths.shape[2]), growth.none(paths))
+    rng = np.random.default_rng(seed)
+    blind = Parameters(initial(rng, 2 * paths.shape[2], hidden, 2 * paths.shape[2], paths.dtype), growth.none(paths))
 
-    def objective(cell, windows, key):
+    def objective(cell, windows):
         return training.loss(jax.vmap(lambda history: printed_output(cell, history))(windows[:, :memory]), windows[:, memory])
 
-    split = training.split(paths, key_split)
+    split = training.split(paths, rng)
     parts = [training.windows(part, memory, 1) for part in split]
     trained = training.train(
         objective,
@@ -90,7 +91,7 @@ def fit(
         batch=batch,
         epochs=epochs,
         patience=epochs,
-        key=key_train,
+        rng=rng,
     )
     found = blind._replace(cell=trained.parameters)
     return found._replace(errors=growth.fit(residuals(forecaster(found), split[1], memory), shared=False))

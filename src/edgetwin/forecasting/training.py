@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from edgetwin.errors import InputError
+
 VALIDATION_SHARE = 0.1
 
 
@@ -24,9 +26,13 @@ def loss(forecast, truth):
     return jnp.mean(jnp.sum((forecast - truth) ** 2, axis=-1)) / 2
 
 
-def split(paths, key):
-    """(training, validation): one path in ten, at least one, held back whole. paths: (paths, …), two or more."""
-    order = jax.random.permutation(key, len(paths))
+def split(paths, rng: np.random.Generator):
+    """(training, validation): one path in ten, at least one, held back whole. paths: (paths, …). Raises InputError for fewer than 2."""
+    if len(paths) < 2:
+        raise InputError(
+            f"{len(paths)} path to train on: there must be at least 2 paths, one is held back to decide when to stop"
+        )
+    order = rng.permutation(len(paths))
     held = max(1, round(VALIDATION_SHARE * len(paths)))
     return paths[order[held:]], paths[order[:held]]
 
@@ -48,9 +54,9 @@ def train(
     batch: int,
     epochs: int,
     patience: int,
-    key,
+    rng: np.random.Generator,
 ) -> Trained:
-    """Minimises the mean of objective(parameters, windows, key) over mini-batches of `training` (windows, …) in random order.
+    """Minimises the mean of objective(parameters, windows) over mini-batches of `training` (windows, …) in random order.
 
     Stops after `epochs`, or when `validation` (the objective over it) has not improved for `patience` epochs.
     """
@@ -58,25 +64,22 @@ def train(
     batch = min(batch, len(training))
 
     @jax.jit
-    def epoch(parameters, memory, training, key):
-        order_key, batch_key = jax.random.split(key)
-        order = jax.random.permutation(order_key, len(training))[: steps * batch].reshape(steps, batch)
-
-        def step(carry, each):
+    def epoch(parameters, memory, training, order):
+        def step(carry, rows):
             parameters, memory = carry
-            rows, key = each
-            value, gradient = jax.value_and_grad(objective)(parameters, training[rows], key)
+            value, gradient = jax.value_and_grad(objective)(parameters, training[rows])
             change, memory = optimiser.update(gradient, memory, parameters)
             return (optax.apply_updates(parameters, change), memory), value
 
-        carry, values = jax.lax.scan(step, (parameters, memory), (order, jax.random.split(batch_key, steps)))
+        carry, values = jax.lax.scan(step, (parameters, memory), order)
         return *carry, jnp.mean(values)
 
-    judge = jax.jit(lambda parameters, validation: objective(parameters, validation, key))
+    judge = jax.jit(objective)
     memory = optimiser.init(parameters)
     best, losses, judged = parameters, [], []
     for number in range(epochs):
-        parameters, memory, value = epoch(parameters, memory, training, jax.random.fold_in(key, number))
+        order = rng.permutation(len(training))[: steps * batch].reshape(steps, batch)
+        parameters, memory, value = epoch(parameters, memory, training, order)
         losses.append(float(value))
         judged.append(float(judge(parameters, validation)))
         if judged[-1] <= min(judged):
