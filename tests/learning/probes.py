@@ -132,7 +132,7 @@ def random_mdp(seed=0, places=5, choices=3):
 
 
 def _problem(scenario):
-    return Chain(walk(1, 2, 0), [[0.0, 1.0], [0.5, 0.0], [0.0, 0.2]], slots=8, name="probes:PROBLEM", scenario=scenario)
+    return Chain(walk(1, 2, 0), [[0.0, 1.0], [0.5, 0.0], [0.0, 0.2]], slots=8, name="learning.probes:PROBLEM", scenario=scenario)
 
 
 PROBLEM = Problem("a small circle", "two-timescale/physical", _problem, {}, learners="edgetwin.learning.algorithms:LEARNERS")

@@ -28,7 +28,7 @@ class Settings(NamedTuple):
     replay: int = 60_000
     hidden: tuple[int, ...] = (64, 64)
     environments: int = 16
-    slots_per_update: int = 8
+    slots_per_update: int = 16
     first_update: int = 1000
 
 
