@@ -1,15 +1,18 @@
 # Two commands: `make demo` and `make test`. Both make what they need in .venv (Python 3.11 or later, with venv).
 PYTHON ?= python3.11
 VENV ?= .venv
-INSTALL = $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL = $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --constraint constraints-thirdparty.txt
 
-.PHONY: demo test lint results clean
+.PHONY: demo test thirdparty lint results clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/edgetwin demo
 
 test: $(VENV)/installed-test
-	$(VENV)/bin/pytest -n 2 --dist loadfile -m "not slow and not browser"
+	$(VENV)/bin/pytest -n 2 --dist loadfile -m "not slow and not browser and not thirdparty"
+
+thirdparty: $(VENV)/installed-thirdparty
+	$(VENV)/bin/pytest -m thirdparty
 
 results: $(VENV)/installed
 	$(VENV)/bin/python benchmarks/results.py
@@ -23,7 +26,7 @@ lint: $(VENV)/installed-dev
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: $(VENV)/bin/pip pyproject.toml constraints.txt
+$(VENV)/installed: $(VENV)/bin/pip pyproject.toml constraints.txt constraints-thirdparty.txt
 	$(INSTALL) --editable .
 	touch $@
 
