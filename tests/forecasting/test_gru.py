@@ -137,6 +137,15 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not():
     assert not np.array_equal(first.cell.w_r, other.cell.w_r)
 
 
+def test_of_many_users_alike_some_paths_are_drawn():
+    paths = np.arange(3 * 4 * 900 * 2).reshape(3, 4, 900, 2)
+    drawn = np.asarray(gru_shared._alone(jnp.asarray(paths), np.random.default_rng(0)))
+    assert drawn.shape == (gru_shared.MOST_PATHS, 4, 1, 2) and len(np.unique(drawn[:, 0, 0, 0])) == len(drawn)
+    path, user = divmod(int(drawn[7, 0, 0, 0]) // 2, 900)
+    assert np.array_equal(drawn[7, :, 0], paths[path // 4, :, user])
+    assert len(gru_shared._alone(jnp.asarray(paths[:, :, :5]), np.random.default_rng(0))) == 15
+
+
 def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best():
     """A single number is dragged to the training mean 1, past the validation mean 0.5: the best epoch is the one nearest to it."""
     trained = training.train(

@@ -21,6 +21,7 @@ from edgetwin.forecasting.paths import check_paths, motion, residuals
 NAME = "gru-shared"
 STILL = 0.01
 SLOW = 0.05
+MOST_PATHS = 2000
 
 
 class Parameters(NamedTuple):
@@ -121,15 +122,16 @@ def fit(
     """Trained on paths (paths, time, users, 2), whoever's they are, with Adam on loss (11) 1 … `slots` slots ahead.
 
     Squared errors are divided by k³, as those of people grow, and by the root mean square of the packet's displacements, half way between
-    absolute errors (the fastest tenth would decide) and relative ones. Every window counts once more in the mirror: left and right are alike.
-    `memory` is M. One path in ten is held back and decides when to stop. The same seed gives the same weights. Raises InputError.
+    absolute errors (the fastest tenth would decide) and relative ones. Every window counts once more in the mirror: left and right are
+    alike. Of many paths MOST_PATHS are drawn. `memory` is M. One path in ten is held back and decides when to stop. The same seed gives
+    the same weights. Raises InputError.
     """
     check_paths(paths, memory)
-    paths = jnp.asarray(paths)
+    rng = np.random.default_rng(seed)
+    paths = _alone(jnp.asarray(paths), rng)
     slots = min(slots, paths.shape[1] - memory)
     scale = jnp.sqrt(jnp.mean(jnp.sum(jnp.diff(paths, axis=1) ** 2, axis=-1)))
     scale = jnp.where(scale > 0, scale, 1)
-    rng = np.random.default_rng(seed)
     blind = Parameters(initial(rng, 3, hidden, 2, paths.dtype), scale, growth.none(paths))
     k = jnp.arange(1, slots + 1, dtype=paths.dtype)[:, None, None]
 
@@ -150,3 +152,9 @@ def fit(
     )
     found = blind._replace(cell=trained.parameters)
     return found._replace(errors=growth.fit(residuals(forecaster(found), paths, memory), shared=True))
+
+
+def _alone(paths, rng):
+    """Paths (paths, time, users, 2) as those of single users, (paths, time, 1, 2), at most MOST_PATHS drawn at random."""
+    single = jnp.moveaxis(paths, 2, 1).reshape(-1, paths.shape[1], 1, 2)
+    return single if len(single) <= MOST_PATHS else single[rng.permutation(len(single))[:MOST_PATHS]]
