@@ -4,11 +4,19 @@ Walks move the same users in every episode, so a forecaster may know each of the
 alike, from the part of the tracks that is for training.
 """
 
+import hashlib
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pooch
 
-from edgetwin.forecasting import drift, last_value, linear
+from edgetwin.errors import InputError
+from edgetwin.forecasting import drift, files, gru, gru_printed, gru_shared, kalman, last_value, linear
 from edgetwin.forecasting.forecaster import Forecaster
 from edgetwin.network_sync.world import WorldModel, move_probability, section_of
 from edgetwin.physical.mobility import MOVES
@@ -18,17 +26,25 @@ TRAINING_STREAM = 0x6042
 TRAJECTORIES, LENGTH = 2000, 30
 """network-sync IV: 2,000 trajectories of 30 slots."""
 
-FITTED = {"last": last_value, "linear": linear}
+KINDS: dict[tuple[str, bool], Any] = {
+    ("drift", False): drift,
+    ("drift", True): drift,
+    ("last", False): last_value,
+    ("last", True): last_value,
+    ("linear", False): linear,
+    ("linear", True): linear,
+    ("kalman", False): kalman,
+    ("kalman", True): kalman,
+    ("gru", False): gru,
+    ("gru", True): gru_shared,
+    ("gru-printed", False): gru_printed,
+}
+"""By the scenario's word, and whether users are alike."""
 
 
 def on_tracks(scenario: Scenario) -> bool:
     """Whether users have no identity, since each episode brings others."""
     return scenario.users.mobility in ("goal-tracks", "file")
-
-
-def user_by_user(scenario: Scenario) -> bool:
-    """Whether one user's forecast can be refreshed without the others'."""
-    return on_tracks(scenario) or section_of(scenario).forecaster not in ("gru", "gru-printed")
 
 
 def step_law(scenario: Scenario) -> tuple[np.ndarray, np.ndarray]:
@@ -69,19 +85,41 @@ def training_paths(scenario: Scenario) -> jax.Array:
 
 
 def forecaster(scenario: Scenario) -> Forecaster:
-    """The forecaster that `network_sync.forecaster` names."""
-    section = section_of(scenario)
-    if section.forecaster == "drift" and scenario.users.mobility == "random-walk" and scenario.users.boundary == "none":
+    """The forecaster that `network_sync.forecaster` names; one that must be fitted is kept in the user's cache, by what it was fitted to."""
+    if follows_law(scenario):
         return drift.drift(*step_law(scenario))
+    section, tracks = section_of(scenario), on_tracks(scenario)
+    if (section.forecaster, tracks) not in KINDS:
+        raise InputError(
+            f'network_sync.forecaster = "{section.forecaster}": needs users with an identity, so a walk; on tracks must be '
+            "drift, last, linear, kalman or gru"
+        )
+    kind = KINDS[section.forecaster, tracks]
     paths = training_paths(scenario)
-    module = drift if section.forecaster == "drift" else FITTED[section.forecaster]
-    return module.forecaster(module.fit(paths, section.history_slots, on_tracks(scenario)))
+    told = f"{kind.NAME} {section.history_slots} {TRAJECTORIES} {LENGTH} {version('edgetwin')}"
+    digest = hashlib.sha256(told.encode() + np.asarray(paths).tobytes()).hexdigest()
+    file = Path(pooch.os_cache("edgetwin")) / "forecasters" / f"{kind.NAME}-{digest[:16]}.safetensors"
+    if file.exists():
+        with suppress(InputError):
+            return files.forecaster(kind.NAME, files.load(file).parameters)
+    shared = {"shared": tracks} if kind in (drift, last_value, linear, kalman) else {}
+    parameters = kind.fit(paths, section.history_slots, **shared)
+    files.save(file, kind.NAME, parameters, {"scenario": scenario.name})
+    return kind.forecaster(parameters)
+
+
+def follows_law(scenario: Scenario) -> bool:
+    """Whether the mean step and its variance are known: drift on an independent walk without walls."""
+    return section_of(scenario).forecaster == "drift" and (scenario.users.mobility, scenario.users.boundary) == (
+        "random-walk",
+        "none",
+    )
 
 
 def one_step_error(chosen: Forecaster, scenario: Scenario) -> np.ndarray:
     """v_u, each user's expected squared error one slot after a sync, (users,), blocks²: by the walk's law for drift, else measured."""
     section = section_of(scenario)
-    if section.forecaster == "drift" and scenario.users.mobility == "random-walk" and scenario.users.boundary == "none":
+    if follows_law(scenario):
         return step_law(scenario)[1]
     paths = training_paths(scenario)[:, : section.history_slots + 1]
     forecast = jax.jit(jax.vmap(lambda past: chosen.step(chosen.start(past))[1].mean))(paths[:, :-1])

@@ -27,7 +27,7 @@ class RecordedModel(WorldModel):
         super().__init__(base, on)
         self.position, self.interference = jnp.asarray(position), jnp.asarray(interference)
 
-    def streams(self, key: jax.Array) -> jax.Array:
+    def streams(self, key: jax.Array) -> Any:
         return jax.random.key_data(key)[-1].astype(jnp.int32)
 
     def start(self, streams):
@@ -42,7 +42,10 @@ class RecordedModel(WorldModel):
 
 
 def solve(files: Sequence[Path], policy: str) -> list[dict[str, Any]]:
-    """A row per episode of every file: the cost of `policy`, and the least that any can have. Raises InputError for a file or policy that will not do."""
+    """A row per episode of every file: the cost of `policy`, and the least that any can have.
+
+    Raises InputError for a file or policy that will not do.
+    """
     rows = []
     for file in files:
         with jax.enable_x64(True):
@@ -59,7 +62,9 @@ def _solved(file: Path, policy: str) -> list[dict[str, Any]]:
     seconds = time.perf_counter() - start
     least = jax.jit(
         jax.vmap(
-            lambda key: optimum.offline_plan(task, task.model.start(key_number(key))[1], task.trace(key, task.section.slots)).cost
+            lambda key: (
+                optimum.offline_plan(task, task.model.start(task.model.streams(key))[1], task.trace(key, task.section.slots)).cost
+            )
         )
     )(keys)
     return [
@@ -71,11 +76,6 @@ def _solved(file: Path, policy: str) -> list[dict[str, Any]]:
         }
         for number in range(episodes)
     ]
-
-
-def key_number(key: jax.Array) -> jax.Array:
-    """The number of a recorded episode."""
-    return jax.random.key_data(key)[-1].astype(jnp.int32)
 
 
 def recorded_task(file: Path) -> tuple[NetworkSyncTask, int]:

@@ -89,7 +89,7 @@ def separate_bound(task: "NetworkSyncTask", start_history: jax.Array, trace: Wor
     A sync that refreshes m ≤ packet_users users costs C_t ≥ m·C_t/packet_users, and the twin's errors add up user by user.
     """
     errors = drift_errors(task, start_history, trace) * (1 - task.section.rate_weight) / task.users
-    share = jax.vmap(task.sync_loss)(trace) / task.section.packet_users
+    share = jax.vmap(task.sync_loss)(trace) / task.packet_users
     return jax.vmap(lambda stay: shortest_path(stay, share).cost, in_axes=2)(errors).sum()
 
 

@@ -90,7 +90,7 @@ def index(task: NetworkSyncTask) -> Policy:
             return value(known.squared_error.mean(), step_error.mean(), known.slots_left) >= known.sync_loss
         each = value(known.squared_error, step_error, known.slots_left) / task.users
         rank = jnp.argsort(jnp.argsort(-each))
-        taken = rank < task.section.packet_users
+        taken = rank < task.packet_users
         return taken & (jnp.sum(jnp.where(taken, each, 0)) >= known.sync_loss)
 
     return _rule(task, wants)

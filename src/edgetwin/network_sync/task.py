@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from edgetwin.errors import InputError
+from edgetwin.forecasting.forecaster import Forecaster
 from edgetwin.network_sync import forecasts, link, optimum, twin
 from edgetwin.network_sync.observation import OBSERVATION_LIMIT, Knowledge, Observer, Sight
 from edgetwin.network_sync.world import Streams, World, WorldModel, section_of
@@ -19,7 +21,8 @@ from edgetwin.scenario import Scenario, network
 
 
 class Station(NamedTuple):
-    """Observation (1, size), action (1, heads) or reward (1,) of the base station. Actions: 1 to sync, 0 not to; with partial packets a head per user."""
+    """Observation (1, size), action (1, heads) or reward (1,) of the base station. Actions: 1 to sync, 0 not to; a head per user
+    where packets are partial."""
 
     station: jax.Array
 
@@ -71,14 +74,10 @@ class NetworkSyncTask:
         self.model = WorldModel(scenario, self.network) if model is None else model
         self.partial = self.section.refresh == "partial"
         _check_deadline(scenario)
-        self.drawn = self if drawn is None else drawn
-        self.forecaster = forecasts.forecaster(scenario) if drawn is None else drawn.forecaster
-        if self.partial and not forecasts.user_by_user(scenario):
-            raise InputError(
-                'network_sync.refresh = "partial": needs a forecaster that treats users one by one, such as '
-                f'network_sync.forecaster = "drift"; "{self.section.forecaster}" on a walk forecasts all users at once'
-            )
-        self.step_error = forecasts.one_step_error(self.forecaster, scenario) if drawn is None else drawn.step_error
+        self.drawn: NetworkSyncTask = self if drawn is None else drawn
+        self.packet_users = self.section.packet_users or self.users
+        self.forecaster: Forecaster = forecasts.forecaster(scenario) if drawn is None else drawn.forecaster
+        self.step_error: np.ndarray = forecasts.one_step_error(self.forecaster, scenario) if drawn is None else drawn.step_error
         self.observer = Observer(self.section, self.users, self.network.width_m / self.section.block_m)
         self.spec = Spec(
             agents={
@@ -105,7 +104,8 @@ class NetworkSyncTask:
         movement, history = self.model.start(streams)
         slot = jnp.zeros((), jnp.int32)
         movement, world = self.model.advance(movement, history, streams, slot)
-        return State(slot, streams, movement, world, twin.started(self.forecaster, history, self.section.packet == "state"))
+        begun = twin.started(self.forecaster, history, apart=self.partial, keeps_history=self.section.packet == "state")
+        return State(slot, streams, movement, world, begun)
 
     def sight(self, state: State) -> Sight:
         """What the base station knows in a slot."""
@@ -143,7 +143,7 @@ class NetworkSyncTask:
             return jnp.broadcast_to(asked, (self.users,))
         error = twin.squared_error(state.twin, state.world.position_blocks)
         rank = jnp.argsort(jnp.argsort(jnp.where(asked, -error, jnp.inf)))
-        return asked & (rank < self.section.packet_users)
+        return asked & (rank < self.packet_users)
 
     def step(self, state: State, action: Station) -> tuple[State, Outcome]:
         """One slot: a sync or not, its reward, the twin's next forecast, and the next slot's world.     network-sync (4), (15), (17)"""

@@ -4,7 +4,7 @@ Only the base station knows the truth, so it runs a copy of the twin's forecaste
 M true states; in the printed form it carries the current state alone, and the twin forecasts from its own history.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,26 +13,29 @@ from edgetwin.forecasting.forecaster import Forecast, Forecaster
 
 
 class Twin(NamedTuple):
-    """carry: the forecaster's; forecast: ŝ_t, what it holds for this slot before the decision; age: (users,), slots since each was synced, 1 in the
-    first slot after; history: (M, users, 2), its own states before this slot, the newest last, or None where packets bring a history."""
+    """carry: the forecaster's, a copy for each user where users are synced apart, else one, (copies, …); forecast: ŝ_t, what the twin holds for
+    this slot before the decision; age: (users,), slots since each was synced, 1 in the first slot after; history: (M, users, 2), its own
+    states before this slot, the newest last, or None where packets bring a history."""
 
-    carry: object
+    carry: Any
     forecast: Forecast
     age: jax.Array
     history: jax.Array | None
 
 
-def started(forecaster: Forecaster, history_blocks: jax.Array, keeps_history: bool) -> Twin:
-    """The twin in slot 0, synced one slot before with these true positions, (M, users, 2)."""
-    carry, forecast = forecaster.step(forecaster.start(history_blocks))
-    age = jnp.ones(history_blocks.shape[1], jnp.int32)
-    return Twin(carry, forecast, age, history_blocks if keeps_history else None)
+def started(forecaster: Forecaster, history_blocks: jax.Array, *, apart: bool, keeps_history: bool) -> Twin:
+    """The twin in slot 0, synced one slot before with these true positions, (M, users, 2). `apart`: users may be synced one by one."""
+    users = history_blocks.shape[1]
+    copies = users if apart else 1
+    carry = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (copies, *leaf.shape)), forecaster.start(history_blocks))
+    carry, forecast = _step(forecaster, carry)
+    return Twin(carry, forecast, jnp.ones(users, jnp.int32), history_blocks if keeps_history else None)
 
 
 def advanced(twin: Twin, forecaster: Forecaster, truth_blocks: jax.Array, synced: jax.Array) -> Twin:
     """The twin one slot later: s' = s where synced, ŝ elsewhere, then one forecast further.     network-sync (4)
 
-    truth_blocks: (M, users, 2), the last M true positions; synced: (users,) truth values, the same for all unless packets are partial.
+    truth_blocks: (M, users, 2), the last M true positions; synced: (users,) truth values, the same for all unless users are synced apart.
     """
     history = None
     if twin.history is not None:
@@ -41,11 +44,18 @@ def advanced(twin: Twin, forecaster: Forecaster, truth_blocks: jax.Array, synced
     fresh = forecaster.start(truth_blocks if history is None else history)
 
     def chosen(new, old):
-        mask = synced[0] if new.ndim == 0 or new.shape[0] != len(synced) else synced.reshape(-1, *[1] * (new.ndim - 1))
-        return jnp.where(mask, new, old)
+        return jnp.where(synced[: len(old)].reshape(-1, *[1] * new.ndim), new, old)
 
-    carry, forecast = forecaster.step(jax.tree.map(chosen, fresh, twin.carry))
+    carry, forecast = _step(forecaster, jax.tree.map(chosen, fresh, twin.carry))
     return Twin(carry, forecast, jnp.where(synced, 1, twin.age + 1), history)
+
+
+def _step(forecaster: Forecaster, carry: Any) -> tuple[Any, Forecast]:
+    """All copies one slot further; each user's forecast is that of its own copy."""
+    carry, forecast = jax.vmap(forecaster.step)(carry)
+    copies, users = forecast.squared_error.shape
+    own = jnp.arange(users) if copies == users else 0
+    return carry, jax.tree.map(lambda leaf: leaf[own, jnp.arange(users)], forecast)
 
 
 def squared_error(twin: Twin, position_blocks: jax.Array) -> jax.Array:
