@@ -171,7 +171,7 @@ def until(holds, seconds=60.0):
 def slow_study(out, workers):
     return subprocess.Popen(
         [sys.executable, "-m", "edgetwin", "reproduce", "toy_studies:PROBLEM/slow", "--out", out, "--workers", str(workers)],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -184,7 +184,7 @@ def test_stopped_half_way_it_leaves_nobody_and_goes_on_where_it_was(tmp_path, wo
 
     def half_way():
         steps = [path.read_text().count("\n") for path in tmp_path.glob("runs/training.*/steps")]
-        return steps and steps[0] >= 5
+        return steps and steps[0] >= 5 and len(list(tmp_path.glob("results/*.json"))) >= 2
 
     until(half_way)
     pids = {int(pid) for path in tmp_path.glob("runs/*/calls") for pid in path.read_text().split()}
@@ -195,7 +195,7 @@ def test_stopped_half_way_it_leaves_nobody_and_goes_on_where_it_was(tmp_path, wo
     until(lambda: not any(map(alive, pids)), 10)
     steps = next(tmp_path.glob("runs/training.*/steps"))
     done = len(list(tmp_path.glob("results/*.json")))
-    assert 3 <= done < 7
+    assert 2 <= done < 7
     assert 5 <= steps.read_text().count("\n") < toy_studies.STEPS
 
     second = slow_study(tmp_path, 1)
