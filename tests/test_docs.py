@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SOURCES = sorted((ROOT / "src" / "edgetwin").rglob("*.py"))
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```", re.MULTILINE | re.DOTALL)
-PLACEHOLDERS = ("package.module", "my_", "your")
+PLACEHOLDERS = ("package.module", "my_", "your", "edgetwin-runs")
 
 
 def blocks(page, *languages):
@@ -38,15 +38,16 @@ def pages_with(*languages):
 
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
-    """Someone at the top of the repository who has the example package installed. What is written goes elsewhere, comparisons are small;
-    those of commands run one policy, and their checks find what is to be checked: Python on the same pages checks it."""
+    """Someone at the top of the repository who has the example package installed. What is written goes elsewhere; comparisons and
+    trainings are small; comparisons of commands run one policy, and their checks find what is to be checked: Python on the same pages
+    checks it."""
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "examples"))
     monkeypatch.setattr(registry, "entry_points", entry_points_of_the_docs)
     if not os.environ.get("EDGETWIN_DATA"):
         monkeypatch.setenv("EDGETWIN_DATA", str(tmp_path / "none"))
-    compare, report = api.compare, Comparison.report
+    compare, train, report = api.compare, api.train, Comparison.report
 
     def small(task, policies=None, episodes=64, slots=None, *rest, **more):
         return compare(task, policies, 2, min(20, task.spec.slots), *rest, **more)
@@ -56,6 +57,10 @@ def reader(tmp_path, monkeypatch):
         named = [name if isinstance(name, Policy) else registry.policy(task, name) for name in policies]
         return small(task, named[:1], *rest, **more)
 
+    def short(task, algorithm, budget="quick", *rest, **more):
+        return train(task, algorithm, 1, *rest, **{**more, "evaluations": 1})
+
+    monkeypatch.setattr(edgetwin, "train", short)
     monkeypatch.setattr(edgetwin, "compare", small)
     monkeypatch.setattr(api, "compare", smaller)
     monkeypatch.setattr(api, "check", lambda checked: [])
@@ -129,6 +134,12 @@ def test_code_on_the_pages_is_that_of_the_example():
     defined = [part for part in shown if part.startswith(("def ", "class ", "PROBLEM "))]
     assert len(defined) >= 6
     assert all(part in script for part in defined)
+
+
+def test_the_learner_on_its_page_is_that_of_the_example():
+    script = (ROOT / "docs" / "examples" / "own_learner.py").read_text(encoding="utf-8")
+    shown = "\n\n\n".join(part for part in script.split("\n\n\n") if part.startswith(("class ", "def hill_climbing")))
+    assert shown in (ROOT / "docs" / "learning.md").read_text(encoding="utf-8")
 
 
 def test_the_example_network_is_what_its_page_shows():
