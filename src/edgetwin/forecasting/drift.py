@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from edgetwin.forecasting import growth
 from edgetwin.forecasting.forecaster import Forecaster
 from edgetwin.forecasting.growth import Growth
-from edgetwin.forecasting.paths import check_paths, residuals
+from edgetwin.forecasting.paths import checked_paths, residuals
 from edgetwin.forecasting.straight import identities, straight
 
 NAME = "drift"
@@ -41,8 +41,8 @@ def fit(paths, memory: int, shared: bool) -> Parameters:
 
     Raises InputError for paths that are too short for a memory of `memory` states.
     """
-    check_paths(paths, memory)
-    steps = jnp.diff(jnp.asarray(paths), axis=1)
+    paths = checked_paths(paths, memory)
+    steps = jnp.diff(paths, axis=1)
     mean_step = jnp.mean(steps, axis=(0, 1, 2), keepdims=True)[0, 0] if shared else jnp.mean(steps, axis=(0, 1))
     blind = Parameters(mean_step, growth.none(steps))
     return blind._replace(errors=growth.fit(residuals(forecaster(blind), paths, memory), shared))

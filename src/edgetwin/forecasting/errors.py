@@ -7,7 +7,7 @@ import numpy as np
 from edgetwin.errors import InputError
 from edgetwin.evaluation.statistics import Estimate, pooled
 from edgetwin.forecasting.forecaster import Forecaster
-from edgetwin.forecasting.paths import check_paths, residuals
+from edgetwin.forecasting.paths import checked_paths, residuals
 
 REGIONS = (0.5, 0.9)
 
@@ -30,7 +30,7 @@ def k_step_errors(forecaster: Forecaster, paths, memory: int, slots) -> list[Slo
 
     Windows of one path are dependent; intervals resample paths. Raises InputError where paths are too short.
     """
-    check_paths(paths, memory)
+    paths = checked_paths(paths, memory)
     slots = [int(k) for k in slots]
     longest = paths.shape[1] - memory
     if not slots:

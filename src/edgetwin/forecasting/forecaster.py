@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from edgetwin.errors import InputError
 
@@ -38,11 +39,12 @@ def ahead(forecaster: Forecaster, history, slots: int) -> Forecast:
     return jax.lax.scan(lambda carry, _: forecaster.step(carry), forecaster.start(history), length=slots)[1]
 
 
-def check_history(history, states: int, name: str, users: int | None = None) -> None:
-    """Raises InputError unless `history` is (M, users, 2) with M of at least `states`, and of `users` users where that matters."""
+def checked_history(history, states: int, name: str, users: int | None = None) -> jax.Array:
+    """`history` as a JAX array. Raises InputError unless it is (M, users, 2) with M of at least `states`, and of `users` users where that matters."""
     if history.ndim != 3 or history.shape[-1] != 2:
         raise InputError(f"history of shape {history.shape}: {name} needs (M states, users, 2)")
     if len(history) < states:
         raise InputError(f"history of {len(history)} states: {name} needs at least {states}")
     if users is not None and history.shape[1] != users:
         raise InputError(f"history of {history.shape[1]} users: this {name} was fitted to {users}, each with a name of its own")
+    return jnp.asarray(history)

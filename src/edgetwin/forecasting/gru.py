@@ -14,9 +14,9 @@ import optax
 
 from edgetwin.forecasting import growth, training
 from edgetwin.forecasting.cell import Cell, as_type, initial, next_hidden, output, read
-from edgetwin.forecasting.forecaster import Forecast, Forecaster, ahead, check_history
+from edgetwin.forecasting.forecaster import Forecast, Forecaster, ahead, checked_history
 from edgetwin.forecasting.growth import Growth
-from edgetwin.forecasting.paths import check_paths, motion, residuals
+from edgetwin.forecasting.paths import checked_paths, motion, residuals
 
 NAME = "gru"
 
@@ -43,7 +43,7 @@ def forecaster(parameters: Parameters) -> Forecaster:
     users = len(parameters.cell.b_o) // 2
 
     def start(history):
-        check_history(history, 2, NAME, users)
+        history = checked_history(history, 2, NAME, users)
         cell, scale = as_type(parameters.cell, history.dtype), jnp.asarray(parameters.scale, history.dtype)
         steps = jnp.diff(history, axis=0).reshape(len(history) - 1, -1)
         return State(read(cell, steps / scale), history[-1], jnp.zeros((), jnp.int32), motion(history))
@@ -76,8 +76,7 @@ def fit(
     N^h = `hidden`; `memory` is M. One path in ten is held back: it decides when to stop, and on it the
     errors by slots ahead are measured. The same seed gives the same weights. Raises InputError.
     """
-    check_paths(paths, memory)
-    paths = jnp.asarray(paths)
+    paths = checked_paths(paths, memory)
     slots = min(slots, paths.shape[1] - memory)
     scale = jnp.sqrt(jnp.mean(jnp.sum(jnp.diff(paths, axis=1) ** 2, axis=-1)))
     scale = jnp.where(scale > 0, scale, 1)

@@ -14,9 +14,9 @@ import optax
 
 from edgetwin.forecasting import growth, training
 from edgetwin.forecasting.cell import Cell, as_type, initial, output, read
-from edgetwin.forecasting.forecaster import Forecast, Forecaster, check_history
+from edgetwin.forecasting.forecaster import Forecast, Forecaster, checked_history
 from edgetwin.forecasting.growth import Growth
-from edgetwin.forecasting.paths import check_paths, motion, residuals
+from edgetwin.forecasting.paths import checked_paths, motion, residuals
 
 NAME = "gru-printed"
 BIASES = ("b_r", "b_h", "b_z", "b_o")
@@ -42,7 +42,7 @@ def forecaster(parameters: Parameters) -> Forecaster:
     users = len(parameters.cell.b_o) // 2
 
     def start(history):
-        check_history(history, 1, NAME, users)
+        history = checked_history(history, 1, NAME, users)
         return State(history, jnp.zeros((), jnp.int32), motion(history))
 
     def step(state: State):
@@ -73,8 +73,7 @@ def fit(
     paths, memory: int, *, hidden: int = 128, learning_rate: float = 0.05, batch: int = 256, epochs: int = 12, seed: int = 0
 ) -> Parameters:
     """Trained on paths (paths, time, users, 2) one slot ahead, for all `epochs`, as printed. Raises InputError for too short paths."""
-    check_paths(paths, memory)
-    paths = jnp.asarray(paths)
+    paths = checked_paths(paths, memory)
     rng = np.random.default_rng(seed)
     blind = Parameters(initial(rng, 2 * paths.shape[2], hidden, 2 * paths.shape[2], paths.dtype), growth.none(paths))
 

@@ -14,9 +14,9 @@ import optax
 
 from edgetwin.forecasting import growth, training
 from edgetwin.forecasting.cell import Cell, as_type, initial, next_hidden, output, read
-from edgetwin.forecasting.forecaster import Forecast, Forecaster, ahead, check_history
+from edgetwin.forecasting.forecaster import Forecast, Forecaster, ahead, checked_history
 from edgetwin.forecasting.growth import Growth
-from edgetwin.forecasting.paths import check_paths, motion, residuals
+from edgetwin.forecasting.paths import checked_paths, motion, residuals
 
 NAME = "gru-shared"
 STILL = 0.01
@@ -89,7 +89,7 @@ def forecaster(parameters: Parameters) -> Forecaster:
         return as_type(parameters.cell, dtype), jnp.asarray(parameters.scale, dtype)
 
     def start(history):
-        check_history(history, 2, NAME)
+        history = checked_history(history, 2, NAME)
         cell, typical = own(history.dtype)
         steps = jnp.diff(history, axis=0)
         frame = frame_of(steps, typical)
@@ -126,9 +126,9 @@ def fit(
     alike. Of many paths MOST_PATHS are drawn. `memory` is M. One path in ten is held back and decides when to stop. The same seed gives
     the same weights. Raises InputError.
     """
-    check_paths(paths, memory)
+    paths = checked_paths(paths, memory)
     rng = np.random.default_rng(seed)
-    paths = _alone(jnp.asarray(paths), rng)
+    paths = _alone(paths, rng)
     slots = min(slots, paths.shape[1] - memory)
     scale = jnp.sqrt(jnp.mean(jnp.sum(jnp.diff(paths, axis=1) ** 2, axis=-1)))
     scale = jnp.where(scale > 0, scale, 1)

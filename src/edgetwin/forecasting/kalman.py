@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from edgetwin.forecasting import growth
-from edgetwin.forecasting.forecaster import Forecast, Forecaster, ahead, check_history
+from edgetwin.forecasting.forecaster import Forecast, Forecaster, ahead, checked_history
 from edgetwin.forecasting.growth import Growth
-from edgetwin.forecasting.paths import check_paths, motion, residuals
+from edgetwin.forecasting.paths import checked_paths, motion, residuals
 from edgetwin.forecasting.straight import identities
 
 NAME = "kalman"
@@ -70,7 +70,7 @@ def forecaster(parameters: Parameters) -> Forecaster:
         return [jnp.asarray(part, dtype) for part in parameters[:3]]
 
     def start(history):
-        check_history(history, 2, NAME, users)
+        history = checked_history(history, 2, NAME, users)
         mean_step, damping, noise = own(history.dtype)
         covariance = jnp.diag(jnp.stack([noise, jnp.ones_like(noise)]))
         state = Filtered(history[0], jnp.zeros_like(history[0]), covariance, jnp.zeros((), jnp.int32), motion(history))
@@ -92,8 +92,7 @@ def fit(paths, memory: int, shared: bool) -> Parameters:
     paths: (paths, time, users, 2); a window is `memory` states. Users share φ and noise, and the mean step and the error's scale too where
     `shared`. Forecasts are linear in displacements, so the paths' second moments suffice to judge all of the grid. Raises InputError.
     """
-    check_paths(paths, memory)
-    paths = jnp.asarray(paths)
+    paths = checked_paths(paths, memory)
     slots = min(FITTED_SLOTS, paths.shape[1] - memory)
     steps = jnp.diff(paths, axis=1)
     mean_step = jnp.mean(steps, axis=(0, 1, 2) if shared else (0, 1)).reshape(-1, 2)

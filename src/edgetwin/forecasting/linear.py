@@ -5,7 +5,7 @@ from typing import NamedTuple
 from edgetwin.forecasting import growth
 from edgetwin.forecasting.forecaster import Forecaster
 from edgetwin.forecasting.growth import Growth
-from edgetwin.forecasting.paths import check_paths, residuals
+from edgetwin.forecasting.paths import checked_paths, residuals
 from edgetwin.forecasting.straight import straight
 
 NAME = "linear"
@@ -24,5 +24,5 @@ def forecaster(parameters: Parameters) -> Forecaster:
 
 def fit(paths, memory: int, shared: bool) -> Parameters:
     """Its errors by slots ahead on paths (paths, time, users, 2), per user or `shared` by all."""
-    check_paths(paths, memory)
+    paths = checked_paths(paths, memory)
     return Parameters(growth.fit(residuals(forecaster(Parameters(growth.none(paths))), paths, memory), shared))

@@ -24,8 +24,8 @@ class Residuals(NamedTuple):
 
 def residuals(forecaster: Forecaster, paths, memory: int, horizon: int | None = None) -> Residuals:
     """Forecasts `forecaster` from every window of `memory` states. paths: (paths, time, users, 2). Horizon: as long as paths last."""
-    check_paths(paths, memory)
-    return _residuals(forecaster, jnp.asarray(paths), memory, paths.shape[1] - memory if horizon is None else horizon)
+    paths = checked_paths(paths, memory)
+    return _residuals(forecaster, paths, memory, paths.shape[1] - memory if horizon is None else horizon)
 
 
 def _residuals(forecaster, paths, memory, horizon):
@@ -55,8 +55,8 @@ def motion(history):
     return jnp.sum(steps**2, axis=(0, 2)) / max(len(steps), 1)
 
 
-def check_paths(paths, memory: int) -> None:
-    """Raises InputError unless `paths` is (paths, time, users, 2), of M+1 or more states, with M at least 2."""
+def checked_paths(paths, memory: int) -> jax.Array:
+    """`paths` as a JAX array. Raises InputError unless it is (paths, time, users, 2), of M+1 or more states, with M at least 2."""
     if memory < 2:
         raise InputError(f"M = {memory}: forecasts of movement need a memory of at least 2 states")
     if paths.ndim != 4 or paths.shape[-1] != 2:
@@ -65,3 +65,4 @@ def check_paths(paths, memory: int) -> None:
         raise InputError(f"paths of shape {paths.shape}: there must be at least 1 path and 1 user")
     if paths.shape[1] <= memory:
         raise InputError(f"paths of {paths.shape[1]} states: with M = {memory} a path needs at least {memory + 1}")
+    return jnp.asarray(paths)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from edgetwin.forecasting import growth
-from edgetwin.forecasting.forecaster import Forecast, Forecaster, check_history
+from edgetwin.forecasting.forecaster import Forecast, Forecaster, checked_history
 from edgetwin.forecasting.paths import motion
 
 
@@ -32,7 +32,7 @@ def straight(name: str, states: int, slope, errors: growth.Growth, users: int | 
     users = identities(errors.level.shape[1]) if users is None else users
 
     def start(history):
-        check_history(history, states, name, users)
+        history = checked_history(history, states, name, users)
         last = history[-1]
         step = jnp.broadcast_to(jnp.asarray(slope(history), last.dtype), last.shape)
         return Line(last, step, jnp.zeros((), jnp.int32), motion(history))
