@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from edgetwin.api import check, compare, load, policy, reproduce, resume, scenario, task, train
+from edgetwin.api import check, compare, load, policy, reproduce, resume, scenario, solve, task, train
 from edgetwin.errors import DataUnavailable, InputError
 
 __version__ = version("edgetwin")
@@ -17,6 +17,7 @@ __all__ = [
     "reproduce",
     "resume",
     "scenario",
+    "solve",
     "task",
     "train",
 ]

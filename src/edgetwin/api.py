@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgetwin.errors import InputError
 from edgetwin.scenario import Scenario
 from edgetwin.scenario import scenario as load_scenario
 
@@ -134,6 +135,27 @@ def reproduce(
     from edgetwin.registry import study as by_name
 
     return run_study(study, by_name(study), scale, None if out is None else Path(out), workers, progress)
+
+
+def solve(task: str, instances: "Sequence[str | Path] | str | Path", policy: str) -> list[dict[str, Any]]:
+    """Frozen instances (.npz files, or folders of them) solved in float64: a row for each, with its value and a proven lower bound.
+
+    Raises InputError for a task without instances, a file that holds none, or an unknown policy.
+    """
+    from edgetwin.registry import solver
+
+    solved = solver(task)
+    named = [Path(instances)] if isinstance(instances, str | Path) else [Path(each) for each in instances]
+    return solved([file for each in named for file in _instance_files(each)], policy)
+
+
+def _instance_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.glob("*.npz"))
+    if not found:
+        raise InputError(f"{path}: holds no instances, no .npz file")
+    return found
 
 
 def check(checked: "Task | Policy") -> "list[Clause]":

@@ -272,6 +272,30 @@ def _list_studies(as_json: bool) -> int:
 
 
 @app.command
+def solve(task: str, instances: list[Path], *, policy: str, json: Json = False) -> int:
+    """Solve frozen benchmark instances with one policy, in float64.
+
+    Parameters
+    ----------
+    task
+        The decision problem, for example network-sync.
+    instances
+        Files (.npz), or folders of them.
+    policy
+        A policy's name, such as index.
+    """
+    from edgetwin import api
+    from edgetwin.tables import instances_table
+
+    rows = api.solve(task, instances, policy)
+    if json:
+        print(_dumped({"policy": policy, "instances": rows}))
+    else:
+        _console().print(instances_table(task, policy, rows))
+    return 0
+
+
+@app.command
 def check(
     task: str, *, policy: str | None = None, scenario: str | None = None, set: Setting | None = None, json: Json = False
 ) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -90,6 +91,15 @@ def _studies_of(name: str) -> dict[str, Any]:
     where = problem(name).studies
     found = {} if where is None else _load(where)
     return {key if "/" in key and ":" not in name else f"{name}/{key}": study for key, study in found.items()}
+
+
+def solver(name: str) -> Callable[[list[Path], str], list[dict[str, Any]]]:
+    """What solves frozen instances of a task: (files, policy name) → rows. Raises InputError where a task has none."""
+    target = problem(name).solver
+    if target is None:
+        solved = [each for each in problems() if problem(each).solver is not None]
+        raise InputError(f"task {name!r} has no frozen instances to solve: {', '.join(solved)} has")
+    return _load(target)
 
 
 def learner_factories(task: Task, own_problem: Problem | None = None) -> dict[str, Callable[..., Any]]:

@@ -188,6 +188,21 @@ def scenario_values(scenario: Scenario) -> dict[str, Any]:
     return {f"{section}.{key}": value for section, fields in values.items() if fields for key, value in fields.items()}
 
 
+def instances_table(task: str, policy: str, rows: list[dict[str, Any]]) -> Table:
+    """A row per file where files hold many instances, else per instance: the mean value, the mean lower bound, the gap, milliseconds."""
+    table = Table(title=f"{task}: {policy} on {len(rows)} frozen instances", header_style="bold", box=SIMPLE_HEAD)
+    table.add_column("instances")
+    for column in ("number", "mean value", "mean lower bound", "gap", "ms each"):
+        table.add_column(column, justify="right")
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["name"].split("#")[0], []).append(row)
+    for name, group in groups.items():
+        value, bound, seconds = (sum(row[key] for row in group) / len(group) for key in ("value", "lower_bound", "seconds"))
+        table.add_row(escape(name), str(len(group)), f"{value:.6g}", f"{bound:.6g}", f"{value / bound - 1:.2%}", f"{1e3 * seconds:.2f}")
+    return table
+
+
 def clause_table(subject: str, clauses: list[Clause]) -> Table:
     """PASS or FAIL for every clause."""
     table = Table(title=escape(subject), header_style="bold")
