@@ -19,6 +19,7 @@ import pytest
 import edgetwin
 from edgetwin import api, cli, registry
 from edgetwin.evaluation.compare import Comparison
+from edgetwin.evaluation.study import Result
 from edgetwin.problem import Policy
 
 ROOT = Path(__file__).parent.parent
@@ -134,6 +135,22 @@ def test_code_on_the_pages_is_that_of_the_example():
     defined = [part for part in shown if part.startswith(("def ", "class ", "PROBLEM "))]
     assert len(defined) >= 6
     assert all(part in script for part in defined)
+
+
+def test_the_study_on_its_page_is_that_of_the_example_and_works(reader, tmp_path):
+    script = (ROOT / "docs" / "examples" / "own_study.py").read_text(encoding="utf-8")
+    shown = [part for text in blocks(ROOT / "docs" / "reproduce.md", "python") for part in text.strip().split("\n\n\n")]
+    defined = [part for part in shown if part.startswith("def ") and not part.startswith("def trained")]
+    assert len(defined) == 5
+    assert all(part in script for part in defined)
+    study = registry.study("own_study:PROBLEM/power")
+    first, *_ = jobs = study.jobs("quick")
+    energies = first.load()(dict(first.settings), tmp_path)
+    assert energies[0] > energies[1] > 0
+    results = {job.name: Result(job.settings, energies, 1.0) for job in jobs}
+    assert [claim.verdict for claim in study.claims(results)] == ["reproduced"]
+    assert [len(table.rows) for table in study.tables(results)] == [2]
+    assert list(study.draw(results)) == ["power"]
 
 
 def test_the_learner_on_its_page_is_that_of_the_example():

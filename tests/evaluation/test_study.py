@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -168,38 +169,43 @@ def until(holds, seconds=60.0):
         time.sleep(0.02)
 
 
+@contextmanager
 def slow_study(out, workers):
-    return subprocess.Popen(
+    """The slow study in a process of its own, which does not outlive the block."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "edgetwin", "reproduce", "toy_studies:PROBLEM/slow", "--out", out, "--workers", str(workers)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])},
         stderr=subprocess.PIPE,
         text=True,
     )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
 def test_stopped_half_way_it_leaves_nobody_and_goes_on_where_it_was(tmp_path, workers, how):
-    first = slow_study(tmp_path, workers)
-
     def half_way():
         steps = [path.read_text().count("\n") for path in tmp_path.glob("runs/training.*/steps")]
         return steps and steps[0] >= 5 and len(list(tmp_path.glob("results/*.json"))) >= 2
 
-    until(half_way)
-    pids = {int(pid) for path in tmp_path.glob("runs/*/calls") for pid in path.read_text().split()}
-    first.send_signal(how)
-    _, error = first.communicate(timeout=60)
+    with slow_study(tmp_path, workers) as first:
+        until(half_way)
+        pids = {int(pid) for path in tmp_path.glob("runs/*/calls") for pid in path.read_text().split()}
+        first.send_signal(how)
+        _, error = first.communicate(timeout=60)
     if how == signal.SIGINT:
         assert (first.returncode, error.splitlines()[-1]) == (130, "edgetwin: stopped; the same command goes on where it was")
     until(lambda: not any(map(alive, pids)), 10)
     steps = next(tmp_path.glob("runs/training.*/steps"))
-    done = len(list(tmp_path.glob("results/*.json")))
-    assert 2 <= done < 7
+    assert 2 <= len(list(tmp_path.glob("results/*.json"))) < 7
     assert 5 <= steps.read_text().count("\n") < toy_studies.STEPS
 
-    second = slow_study(tmp_path, 1)
-    _, error = second.communicate(timeout=120)
+    with slow_study(tmp_path, 1) as second:
+        _, error = second.communicate(timeout=120)
     assert second.returncode == 0, error
     finished_before = {name: count for name, count in calls(tmp_path).items() if name != "training"}
     assert len(list(tmp_path.glob("results/*.json"))) == 7

@@ -135,7 +135,7 @@ def within(low_end: float, high_end: float) -> Rule:
 def gain_of(number: float) -> Rule:
     """For a claimed gain (a difference or a saving, above 0): is there one, and does it reach the paper's number?
 
-    A gain above 0 whose interval reaches the number is reproduced, one that stays below it is partly reproduced. An interval that
+    A gain above 0 whose interval reaches or exceeds the number is reproduced, one that stays below it is partly reproduced. An interval that
     contains 0 shows no gain: not reproduced where it excludes the number, else the data cannot tell.
     """
     if not number > 0:
@@ -144,6 +144,8 @@ def gain_of(number: float) -> Rule:
     def judge(low: float, high: float) -> Judgement:
         if high < 0:
             return Judgement("not reproduced", "the whole interval is below 0: a loss")
+        if low > number:
+            return Judgement("reproduced", f"a gain, and the whole interval is above {_text(number)}")
         if low > 0 and high >= number:
             return Judgement("reproduced", f"a gain, and the interval reaches {_text(number)}")
         if low > 0:
@@ -152,7 +154,7 @@ def gain_of(number: float) -> Rule:
             return Judgement("not reproduced", f"no gain to be seen, and the whole interval is below {_text(number)}")
         return Judgement("cannot be judged", f"the interval contains both 0 and {_text(number)}")
 
-    return Rule(f"the 95 % interval is above 0 and reaches {_text(number)} (above 0 alone: partly)", judge)
+    return Rule(f"the 95 % interval is above 0 and reaches or exceeds {_text(number)} (above 0 alone: partly)", judge)
 
 
 def _judged(estimate: Estimate, rule: Rule) -> Judgement:
