@@ -20,7 +20,7 @@ from edgetwin.adapters import gymnasium as adapter
 from edgetwin.adapters.gymnasium import GymnasiumEnv, GymnasiumVectorEnv
 from edgetwin.evaluation.rollout import rollout
 from edgetwin.problem import AgentClass, Categorical, episode_keys
-from edgetwin.registry import problems
+from edgetwin.registry import policy, problems
 from toys import Assign, Track, TwoSpeeds, cheapest, follow
 
 TRACK, ASSIGN = Track(), Assign()
@@ -363,3 +363,42 @@ def test_without_gymnasium_the_import_says_what_to_install(monkeypatch):
     spec = importlib.util.spec_from_file_location("without", adapter.__file__)
     with pytest.raises(ImportError, match=r"pip install 'edgetwin\[rl\]'"):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+NETWORK_SYNC = "edgetwin.adapters.gymnasium:edgetwin/network-sync-v0"
+
+
+def test_network_sync_by_name_has_no_complaint():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(gym.make(NETWORK_SYNC).unwrapped)
+
+
+def test_network_sync_costs_what_comparisons_say():
+    """Comparisons' episodes one by one and in a batch; environments made by name share one task, so they compile once."""
+    env = gym.make(NETWORK_SYNC).unwrapped
+    always = rollout(policy(env.task, "always"), episode_keys(3, 4), 30, 30).metrics.cost[:, 0]
+    costs = []
+    for episode in range(2):
+        env.reset(seed=3, options={"episode": episode})
+        ended = False
+        while not ended:
+            *_, ended, truncated, info = env.step(1)
+            assert not truncated
+        costs.append(info["summary"]["cost"])
+    np.testing.assert_allclose(costs, always[:2], rtol=1e-5)
+    batch = gym.make_vec("edgetwin/network-sync-v0", num_envs=4)
+    assert batch.task is env.task
+    batch.reset(seed=3, options={"episode": 0})
+    for _ in range(30):
+        info = batch.step(np.ones(4, int))[4]
+    np.testing.assert_allclose(info["final_info"]["summary"]["cost"], always, rtol=1e-5)
+
+
+def test_a_name_takes_a_scenario_and_settings():
+    env = gym.make(NETWORK_SYNC, scenario="network-sync/b", settings={"network_sync.slots": 4}, seed=1).unwrapped
+    assert (env.task.scenario.name, env.task.spec.slots) == ("network-sync/b", 4)
+    partial = gym.make(NETWORK_SYNC, settings={"network_sync.refresh": "partial", "network_sync.packet_users": 3}).unwrapped
+    assert partial.action_space == spaces.MultiDiscrete([2] * 10)
+    with pytest.raises(InputError, match="network_sync.slot_count"):
+        gym.make(NETWORK_SYNC, settings={"network_sync.slot_count": 4})
