@@ -116,8 +116,11 @@ def matched():
 
 
 def cut():
-    """Reward 1 for ever, but episodes are truncated after two slots: V = 1/(1 − β) all the same."""
-    return Chain(walk(1, 0), np.ones((2, 2)), slots=2)
+    """A circle of three places with a reward of 1 in the last, truncated after two slots anywhere: V = β²/(1 − β³), β/(1 − β³), 1/(1 − β³).
+
+    What is seen first in the next episode is another place than what was seen last.
+    """
+    return Chain(walk(1, 2, 0), [[0, 0], [0, 0], [1, 1]], slots=2)
 
 
 def ended():

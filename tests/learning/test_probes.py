@@ -63,7 +63,7 @@ PROBES = {
     "delayed reward, discounted": (probes.delayed, [[0.64, 0.64], [0.8, 0.8], [1, 1]]),
     "reward by what is done": (probes.chosen, [[-1, 1]]),
     "reward by both": (probes.matched, [[1, -1], [-1, 1]]),
-    "truncation bootstraps": (probes.cut, [[5, 5], [5, 5]]),
+    "truncation bootstraps": (probes.cut, np.outer([0.64, 0.8, 1], [1, 1]) / (1 - 0.512)),
     "termination does not": (probes.ended, [[1.8, 1.8], [1, 1]]),
 }
 
