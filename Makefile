@@ -12,7 +12,7 @@ test: $(VENV)/installed-test
 	$(VENV)/bin/pytest -n 2 --dist loadfile -m "not slow and not browser and not thirdparty"
 
 thirdparty: $(VENV)/installed-thirdparty
-	$(VENV)/bin/pytest -m thirdparty
+	$(VENV)/bin/pytest -n 2 -m thirdparty
 
 results: $(VENV)/installed
 	$(VENV)/bin/python benchmarks/results.py
