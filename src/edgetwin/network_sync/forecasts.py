@@ -88,24 +88,35 @@ def forecaster(scenario: Scenario) -> Forecaster:
     """The forecaster that `network_sync.forecaster` names; one that must be fitted is kept in the user's cache, by what it was fitted to."""
     if follows_law(scenario):
         return drift.drift(*step_law(scenario))
+    kind = kind_of(scenario)
+    paths = training_paths(scenario)
+    told = f"{kind.NAME} {section_of(scenario).history_slots} {version('edgetwin')}"
+    digest = hashlib.sha256(told.encode() + np.asarray(paths).tobytes()).hexdigest()
+    file = Path(pooch.os_cache("edgetwin")) / "forecasters" / f"{kind.NAME}-{digest[:16]}.safetensors"
+    if file.exists():
+        with suppress(InputError):
+            return files.forecaster(kind.NAME, files.load(file).parameters)
+    parameters = fit(scenario, paths)
+    files.save(file, kind.NAME, parameters, {"scenario": scenario.name})
+    return kind.forecaster(parameters)
+
+
+def kind_of(scenario: Scenario) -> Any:
+    """The module of the forecaster that a scenario names. Raises InputError where users without identity need one."""
     section, tracks = section_of(scenario), on_tracks(scenario)
     if (section.forecaster, tracks) not in KINDS:
         raise InputError(
             f'network_sync.forecaster = "{section.forecaster}": needs users with an identity, so a walk; on tracks must be '
             "drift, last, linear, kalman or gru"
         )
-    kind = KINDS[section.forecaster, tracks]
-    paths = training_paths(scenario)
-    told = f"{kind.NAME} {section.history_slots} {TRAJECTORIES} {LENGTH} {version('edgetwin')}"
-    digest = hashlib.sha256(told.encode() + np.asarray(paths).tobytes()).hexdigest()
-    file = Path(pooch.os_cache("edgetwin")) / "forecasters" / f"{kind.NAME}-{digest[:16]}.safetensors"
-    if file.exists():
-        with suppress(InputError):
-            return files.forecaster(kind.NAME, files.load(file).parameters)
+    return KINDS[section.forecaster, tracks]
+
+
+def fit(scenario: Scenario, paths: jax.Array) -> Any:
+    """The parameters of the scenario's forecaster, fitted to paths (paths, time, users, 2)."""
+    kind, tracks = kind_of(scenario), on_tracks(scenario)
     shared = {"shared": tracks} if kind in (drift, last_value, linear, kalman) else {}
-    parameters = kind.fit(paths, section.history_slots, **shared)
-    files.save(file, kind.NAME, parameters, {"scenario": scenario.name})
-    return kind.forecaster(parameters)
+    return kind.fit(paths, section_of(scenario).history_slots, **shared)
 
 
 def follows_law(scenario: Scenario) -> bool:

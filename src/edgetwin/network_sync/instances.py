@@ -1,9 +1,11 @@
 """Frozen episodes: recorded movement and interference in a file, solved in float64 through the very task that policies train in."""
 
 import time
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
@@ -101,15 +103,32 @@ def _read(file: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(file, allow_pickle=False) as archive:
             data = {name: np.asarray(archive[name]) for name in archive.files if name in FIELDS}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, BadZipFile, zlib.error) as error:
         raise InputError(f"{file}: cannot be read as an .npz archive ({error})") from None
-    missing = [name for name, dimensions in FIELDS.items() if name not in data or data[name].ndim != dimensions]
+    missing = [
+        name
+        for name, dimensions in FIELDS.items()
+        if name not in data or data[name].ndim != dimensions or data[name].dtype.kind not in "fiu"
+    ]
     if missing:
-        raise InputError(f"{file}: is no file of network-sync episodes: {', '.join(missing)} missing or of the wrong shape")
+        raise InputError(
+            f"{file}: is no file of network-sync episodes: {', '.join(missing)} missing or of the wrong shape or kind"
+        )
     position, interference = data["position"].shape, data["interference"].shape
-    if position[0] != interference[0] or position[1] != interference[1] + 1 or data["move_probability"].shape != (position[2], 5):
+    fits = position == (interference[0], interference[1] + 1, position[2], 2) and data["move_probability"].shape == (
+        position[2],
+        5,
+    )
+    if not fits or 0 in (*position, *interference):
         raise InputError(
             f"{file}: position {position}, interference {interference} and move_probability {data['move_probability'].shape} "
             "do not fit together: (episodes, slots + 1, users, 2), (episodes, slots, rbs), (users, 5)"
         )
+    for name, allowed in (("position", np.isfinite), ("interference", lambda values: np.isfinite(values) & (values > 0))):
+        wrong = np.argwhere(~allowed(data[name]))
+        if len(wrong):
+            where = ", ".join(map(str, wrong[0]))
+            raise InputError(
+                f"{file}: {name}[{where}] = {data[name][tuple(wrong[0])]:g}: must be finite{', above 0' * (name == 'interference')}"
+            )
     return data

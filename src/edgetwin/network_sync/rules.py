@@ -77,21 +77,19 @@ def index(task: NetworkSyncTask) -> Policy:
 
     Between syncs S grows by about v per slot. A cycle that ends at error S lasts S/v slots and costs λ(0 + v + … + (S − v)) + C; its cost per
     slot is least where the area above, λS(S + v)/2v, has reached C. Near the end a sync can save no more than λS per slot left.
-    With partial packets the index is each user's own; those with the highest go together, if their sum reaches C_t.
+    The index is a sum over users, each with its own squared error as its share. With partial packets those with the largest shares go
+    together, where the sum of their shares reaches C_t.
     """
-    weight = 1 - task.section.rate_weight
-    step_error = jnp.asarray(task.step_error)
-
-    def value(error, grows, left):
-        return jnp.minimum(weight * error * (error + grows) / (2 * grows), weight * error * left)
+    weight, step_error = 1 - task.section.rate_weight, float(np.mean(task.step_error))
 
     def wants(known: Knowledge, key):
+        error = known.squared_error.mean()
+        horizon = jnp.minimum((error + step_error) / (2 * step_error), known.slots_left)
         if not task.partial:
-            return value(known.squared_error.mean(), step_error.mean(), known.slots_left) >= known.sync_loss
-        each = value(known.squared_error, step_error, known.slots_left) / task.users
-        rank = jnp.argsort(jnp.argsort(-each))
-        taken = rank < task.packet_users
-        return taken & (jnp.sum(jnp.where(taken, each, 0)) >= known.sync_loss)
+            return weight * error * horizon >= known.sync_loss
+        shares = weight * known.squared_error / task.users * horizon
+        taken = jnp.argsort(jnp.argsort(-shares)) < task.packet_users
+        return taken & (jnp.sum(jnp.where(taken, shares, 0)) >= known.sync_loss)
 
     return _rule(task, wants)
 

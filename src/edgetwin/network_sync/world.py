@@ -148,11 +148,11 @@ class WorldModel:
         low, high = np.log(self.section.interference_w)
         uniform = jax.random.uniform(jax.random.fold_in(streams.interference, own_slot), (rbs,))
         interference_w = jnp.exp(low + (high - low) * uniform)
-        fading, cloud_fading = self._fading(streams, slot)
+        fading, cloud_fading = self.fading(streams, slot)
         history = jnp.concatenate([history_blocks[1:], position[None]])
         return movement, World(history, interference_w, link.rates(position, interference_w, fading, cloud_fading, self.section))
 
-    def _fading(self, streams: Streams, slot: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def fading(self, streams: Streams, slot: jax.Array) -> tuple[jax.Array, jax.Array]:
         """o_u and the cloud link's fading: 1, or Exp(1) per user, or per user and resource block."""
         users, rbs = self.users, self.section.rb_count
         if self.section.fading == "none":

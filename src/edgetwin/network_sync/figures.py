@@ -1,0 +1,479 @@
+"""The paper's figures as studies, its claims judged, and what the paper does not show: why agents fail, and what partial packets save."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from edgetwin.evaluation.claims import Claim, at_least, gain_of
+from edgetwin.evaluation.learning_curves import Level, curve, learning_curves
+from edgetwin.evaluation.plots import INK, colour, empty, say_it_as_it_is
+from edgetwin.evaluation.statistics import Estimate, seed_difference, seed_mean, seed_saving
+from edgetwin.evaluation.study import Job, Results, Scale, Study, Table, chosen
+from edgetwin.network_sync.jobs import AHEAD, estimate
+
+A, B, PAPER, TRACKS = "network-sync/a", "network-sync/b", "network-sync/paper", "network-sync/tracks"
+JOBS = "edgetwin.network_sync.jobs"
+SEEDS: Mapping[Scale, int] = {"quick": 3, "full": 5}
+SLOTS: Mapping[Scale, int] = {"quick": 60_000, "full": 200_000}
+EPISODES: Mapping[Scale, int] = {"quick": 512, "full": 1500}
+
+# Fig. 2: trajectories and their forecast.
+
+MOVEMENTS = {
+    "random walk": (A, {}),
+    "persistent walk": (A, {"users.mobility": "persistent-walk"}),
+    "real tracks": (TRACKS, {}),
+}
+FORECASTERS = ("drift", "last", "linear", "kalman", "gru", "gru-printed")
+SHOWN_USERS = (3, 6, 8)
+"""Users 4, 7 and 9 of the paper, counted from 0."""
+
+
+def _fig2_jobs(scale: Scale) -> list[Job]:
+    jobs = [
+        Job(
+            f"{forecaster} on {movement}",
+            f"{JOBS}:forecast_errors",
+            {
+                "movement": movement,
+                "forecaster": forecaster,
+                "scenario": base,
+                "set": {**changes, "network_sync.forecaster": forecaster},
+                "paths": 1000 if scale == "full" else 300,
+            },
+        )
+        for movement, (base, changes) in MOVEMENTS.items()
+        for forecaster in FORECASTERS
+        if (movement, forecaster) != ("real tracks", "gru-printed")
+    ]
+    walk = MOVEMENTS["persistent walk"][1]
+    return jobs + [
+        Job(
+            f"gru in the twin, packets of {packet}",
+            f"{JOBS}:twin_error",
+            {
+                "packet": packet,
+                "scenario": A,
+                "set": {**walk, "network_sync.forecaster": "gru", "network_sync.packet": packet},
+                "policy": "periodic[k=2]",
+                "episodes": 256,
+            },
+        )
+        for packet in ("history", "state")
+    ]
+
+
+def _fig2_tables(results: Results) -> list[Table]:
+    tables = []
+    for movement in MOVEMENTS:
+        rows: list[list[str | float | Estimate | None]] = []
+        found = {name: chosen(results, movement=movement, forecaster=name) for name in FORECASTERS}
+        floors = [value[0]["floor"] for value in found.values() if value and value[0]["floor"]]
+        if floors:
+            rows.append(["floor", *floors[0], *[None] * 4])
+        for name, value in found.items():
+            if value:
+                errors = [estimate(each) for each in value[0]["error"]]
+                half, ninety = (estimate(each) for each in value[0]["coverage"][0])
+                rows.append([name, *errors, estimate(value[0]["calibration"][0]), half, ninety, value[0]["seconds"]])
+        columns = (
+            "forecaster",
+            *(f"k = {k}" for k in AHEAD),
+            "actual / expected, k = 1",
+            "in 50 % region",
+            "in 90 % region",
+            "seconds",
+        )
+        name = movement.replace(" ", "-")
+        tables.append(Table(f"errors-{name}", f"Squared error k slots ahead, {movement}, blocks²", columns, rows))
+    packets = [
+        [packet, estimate(value[0]["error"])] for packet in ("history", "state") if (value := chosen(results, packet=packet))
+    ]
+    title = "The GRU in the twin on the persistent walk, one slot after a sync, by what a sync carries: the last M true states, or one, blocks²"
+    return [*tables, Table("packets", title, ("packet", "squared error"), packets)]
+
+
+def _fig2_pictures(results: Results) -> dict[str, Figure]:
+    return {
+        "trajectories": _map(chosen(results, movement="random walk", forecaster="gru"), "Random walk, residual GRU"),
+        "trajectories-printed": _map(
+            chosen(results, movement="random walk", forecaster="gru-printed"), "Random walk, GRU as printed"
+        ),
+        "trajectories-tracks": _map(chosen(results, movement="real tracks", forecaster="gru"), "Real tracks, residual GRU"),
+    }
+
+
+def _map(values: Sequence[dict], title: str) -> Figure:
+    """Truth and one-step forecast of three users, a panel each, on equal scales within a panel."""
+    figure, first = empty(10.2, 3.9)
+    first.remove()
+    for place, user in enumerate(SHOWN_USERS):
+        axes = figure.add_subplot(1, len(SHOWN_USERS), place + 1)
+        truth, forecast = (np.array(values[0][name])[:, user] for name in ("truth", "forecast"))
+        axes.plot(*truth.T, color=INK, linewidth=1.6, marker="o", markersize=3.5, label="user")
+        axes.plot(
+            *forecast.T, color=colour(2), linewidth=0.9, marker="x", markersize=5, linestyle="--", label="twin, one slot ahead"
+        )
+        error = values[0]["per_user"][user][0]
+        axes.set_title(f"user {user + 1}, squared error {error:.3g} blocks²", fontsize=10, loc="left")
+        axes.set_xlabel("x, blocks")
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.margins(0.12)
+        if place == 0:
+            axes.set_ylabel("y, blocks")
+            axes.legend(frameon=False, fontsize=9, loc="best")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    figure.tight_layout(rect=(0, 0, 1, 0.96))
+    return figure
+
+
+def _fig2_claims(results: Results) -> list[Claim]:
+    gru, drift = (chosen(results, movement="random walk", forecaster=name)[0] for name in ("gru", "drift"))
+    tracks, still = (chosen(results, movement="real tracks", forecaster=name)[0] for name in ("gru", "linear"))
+    printed = chosen(results, movement="random walk", forecaster="gru-printed")[0]
+    four, seven, nine = (estimate(gru["per_user"][user]) for user in SHOWN_USERS)
+    return [
+        Claim(
+            "The more a user's movement changes, the worse it is forecast: user 9 worse than users 4 and 7",
+            "Fig. 2 and IV",
+            {"user 9 − user 4": _apart(nine, four), "user 9 − user 7": _apart(nine, seven)},
+            at_least(0.0),
+            unit="blocks²",
+        ),
+        Claim(
+            "The GRU captures dependencies in the history: better than the mean step, on the paper's own random walk",
+            "IV",
+            {"share of drift's error saved": _saved(gru, drift)},
+            gain_of(0.01),
+        ),
+        Claim(
+            "The same where movement has dependencies, on real tracks, against a straight line",
+            "IV, on movement the paper does not use",
+            {"share of the error saved": _saved(tracks, still)},
+            gain_of(0.01),
+        ),
+        Claim(
+            "The GRU as printed (raw coordinates, no biases, plain SGD) forecasts accurately: no worse than staying put",
+            "(6)-(12)",
+            {
+                "share of the last value's error saved": _saved(
+                    printed, chosen(results, movement="random walk", forecaster="last")[0]
+                )
+            },
+            at_least(0.0),
+        ),
+    ]
+
+
+def _apart(first: Estimate, second: Estimate) -> Estimate:
+    """A difference of two estimates whose intervals are taken as independent."""
+    half = math.hypot(*((each.ci95[1] - each.ci95[0]) / 2 for each in (first, second) if each.ci95))
+    return Estimate(first.mean - second.mean, (first.mean - second.mean - half, first.mean - second.mean + half))
+
+
+def _saved(better: dict, worse: dict) -> Estimate:
+    """1 − error/error one slot ahead, intervals taken as independent."""
+    first, second = estimate(better["error"][0]), estimate(worse["error"][0])
+    saved = 1 - first.mean / second.mean
+    half = (1 - saved) * math.hypot(*((each.ci95[1] - each.ci95[0]) / 2 / each.mean for each in (first, second) if each.ci95))
+    return Estimate(saved, (saved - half, saved + half))
+
+
+# Fig. 3: learning curves of SAC and DQN.
+
+SETTINGS = {"preset A": (A, ("sac", "dqn")), "as the paper states it": (PAPER, ("sac-paper", "dqn-paper"))}
+LEVELS = ("never", "always", "periodic", "index", "offline-optimum")
+
+
+def _training(name: str, scale: Scale, **settings: object) -> list[Job]:
+    """A job for every seed."""
+    fixed = {"slots": SLOTS[scale], "evaluations": 10, "episodes": EPISODES[scale]}
+    return [Job(f"{name}, seed {seed}", f"{JOBS}:training", {**settings, **fixed, "seed": seed}) for seed in range(SEEDS[scale])]
+
+
+def _rules(base: str, scale: Scale, policies: Sequence[str], changes: Mapping[str, object] = {}) -> Job:  # noqa: B006
+    name = f"rules on {base}" + "".join(f", {key.split('.')[1]} {value}" for key, value in changes.items())
+    settings = {"scenario": base, "set": dict(changes), "policies": list(policies), "episodes": EPISODES[scale], "rules": base}
+    return Job(name, f"{JOBS}:rules", settings)
+
+
+def _fig3_jobs(scale: Scale) -> list[Job]:
+    jobs = [_rules(base, scale, LEVELS) for base, _ in SETTINGS.values()]
+    for title, (base, algorithms) in SETTINGS.items():
+        for algorithm in algorithms:
+            jobs += _training(f"{algorithm} on {title}", scale, scenario=base, set={}, algo=algorithm, shown=title)
+    return jobs
+
+
+def _fig3_pictures(results: Results) -> dict[str, Figure]:
+    figures = {}
+    for title, (base, algorithms) in SETTINGS.items():
+        found = chosen(results, rules=base)[0]["policies"]
+        for metric in ("cost", "reward"):
+            curves = [
+                curve(
+                    name, [(value["curve"]["slots"], value["curve"][metric]) for value in chosen(results, algo=name, shown=title)]
+                )
+                for name in algorithms
+            ]
+            levels = [Level(name.split("[")[0], values[metric][0]) for name, values in found.items()]
+            meaning = f"{title}, mean over seeds with 95 % intervals" + (
+                "; dashed: rules, the index and the exact offline optimum on the comparison's episodes"
+                if metric == "cost"
+                else ""
+            )
+            shown = [level for level in levels if metric == "cost"]
+            figures[f"{metric}-{base.split('/')[1]}"] = learning_curves(
+                curves, shown, f"{metric} per episode of 30 slots", meaning
+            )
+    return figures
+
+
+def _fig3_tables(results: Results) -> list[Table]:
+    tables = []
+    for title, (base, algorithms) in SETTINGS.items():
+        found = chosen(results, rules=base)[0]
+        rows: list[list[str | float | Estimate | None]] = [
+            [name, *(estimate(values[metric]) for metric in ("cost", "reward", "sync_rate")), None]
+            for name, values in found["policies"].items()
+        ]
+        for name in algorithms:
+            values = chosen(results, algo=name, shown=title)
+            over = [seed_mean(np.array([value[metric] for value in values])) for metric in ("cost", "reward", "sync_rate")]
+            rows.append([f"{name}, {len(values)} seeds", *over, float(np.median([value["seconds"] for value in values]))])
+        columns = ("policy", "cost", "reward", "sync rate", "training, s")
+        tables.append(Table(base.replace("/", "-"), f"{title} ({base})", columns, rows))
+    return tables
+
+
+def _fig3_claims(results: Results) -> list[Claim]:
+    gains, savings, rises = {}, {}, {}
+    for title, (_, algorithms) in SETTINGS.items():
+        values = [chosen(results, algo=name, shown=title) for name in algorithms]
+        reward, cost = (np.array([[each[metric] for each in value] for value in values]) for metric in ("reward", "cost"))
+        gains[title] = _percent(seed_saving(-reward[0], -reward[1]), -1)
+        savings[title] = _percent(seed_saving(cost[0], cost[1]), 1)
+        for name, value in zip(algorithms, values, strict=True):
+            curves = np.array([each["curve"]["reward"] for each in value])
+            rises[f"{name}, {title}"] = seed_difference(curves[:, -1], curves[:, 0])
+    says = "SAC with the GRU improves the weighted sum of rates and accuracy by up to 10.31 % over DQN with the GRU"
+    return [
+        Claim(says, "Fig. 3, IV and abstract", gains, gain_of(10.31), paper=10.31, unit="% of the reward"),
+        Claim(
+            "The same as a saving in cost, which leaves out the rate that no decision changes",
+            "Fig. 3, read as cost",
+            savings,
+            gain_of(10.31),
+            paper=10.31,
+            unit="% of the cost",
+        ),
+        Claim("The rewards of both algorithms increase with training", "Fig. 3", rises, at_least(0.0), unit="reward per episode"),
+    ]
+
+
+def _percent(saving: Estimate, sign: int) -> Estimate:
+    """A share as percent; with sign −1 what was below counts as above."""
+    ends = saving.ci95 and tuple(sorted(100 * sign * end for end in saving.ci95))
+    return Estimate(100 * sign * saving.mean, ends or None)  # type: ignore[arg-type]
+
+
+# The ablation: what makes agents fail, and when a gap between SAC and DQN appears.
+
+OBSERVATIONS = {"compact": "S, C, age, slots left", "error": "positions, errors, C", "paper": "positions alone"}
+REWARDS = {"cost": "minus the scaled cost", "raw": "raw, (15) and (17)"}
+
+
+def _ablation_jobs(scale: Scale) -> list[Job]:
+    jobs = [_rules(base, scale, ("never", "always", "index")) for base in (A, B)]
+    for base in (A, B):
+        for observation in OBSERVATIONS:
+            for reward in REWARDS:
+                changes = {"network_sync.observation": observation, "network_sync.reward": reward}
+                if reward == "raw":
+                    changes["network_sync.reward_scale"] = 1.0  # type: ignore[assignment]
+                for algorithm in ("sac", "dqn"):
+                    name = f"{algorithm} on {base}, {observation}, {reward}"
+                    jobs += _training(
+                        name, scale, scenario=base, set=changes, algo=algorithm, base=base, observation=observation, reward=reward
+                    )
+    return jobs
+
+
+def _ablation_table(results: Results) -> list[Table]:
+    tables = []
+    for base in (A, B):
+        found = chosen(results, rules=base)[0]["policies"]
+        rows: list[list[str | float | Estimate | None]] = [
+            [name, None, estimate(values["cost"]), None, None, estimate(values["sync_rate"]), None]
+            for name, values in found.items()
+        ]
+        for observation, told in OBSERVATIONS.items():
+            for reward, paid in REWARDS.items():
+                values = [
+                    chosen(results, base=base, observation=observation, reward=reward, algo=algo) for algo in ("sac", "dqn")
+                ]
+                cost, syncs = (
+                    np.array([[each[metric] for each in value] for value in values]) for metric in ("cost", "sync_rate")
+                )
+                over = [
+                    *(seed_mean(each) for each in cost),
+                    _percent(seed_saving(cost[0], cost[1]), 1),
+                    *(seed_mean(each) for each in syncs),
+                ]
+                rows.append([told, paid, *over])
+        columns = ("observation", "reward", "cost, SAC", "cost, DQN", "SAC below DQN, %", "sync rate, SAC", "sync rate, DQN")
+        tables.append(
+            Table(base.replace("/", "-"), f"Cost per episode on {base}, by what is observed and what is paid", columns, rows)
+        )
+    return tables
+
+
+def _ablation_claims(results: Results) -> list[Claim]:
+    gaps: dict[str, dict[str, Estimate]] = {"well posed": {}, "aliased or badly scaled": {}}
+    for base in (A, B):
+        for observation in OBSERVATIONS:
+            for reward in REWARDS:
+                values = [
+                    chosen(results, base=base, observation=observation, reward=reward, algo=algo) for algo in ("sac", "dqn")
+                ]
+                cost = [np.array([each["cost"] for each in value]) for value in values]
+                kind = "well posed" if (observation, reward) == ("compact", "cost") else "aliased or badly scaled"
+                gaps[kind][f"{base}, {observation}, {reward}"] = _percent(seed_saving(cost[0], cost[1]), 1)
+    return [
+        Claim(
+            f"SAC beats DQN by 10.31 %: {kind}",
+            "Fig. 3, read as cost",
+            measured,
+            gain_of(10.31),
+            paper=10.31,
+            unit="% of the cost",
+        )
+        for kind, measured in gaps.items()
+    ]
+
+
+# Beyond the paper: packets that hold some users' states.
+
+PACKETS = (1, 2, 3, 5, 7, 10)
+PARTIAL = {"preset A": A, "preset B": B, "real tracks": TRACKS}
+
+
+def _partial_jobs(scale: Scale) -> list[Job]:
+    jobs = []
+    for base in PARTIAL.values():
+        changes = {"network_sync.forecaster": "kalman"} if base == TRACKS else {}
+        jobs.append(_rules(base, scale, ("index", "offline-optimum"), changes))
+        for users in PACKETS:
+            partial = {**changes, "network_sync.refresh": "partial", "network_sync.packet_users": users}
+            rules = _rules(base, scale, ("index", "always"), partial)
+            jobs.append(Job(rules.name, rules.function, {**rules.settings, "rules": "partial", "packet": users, "base": base}))
+    return jobs
+
+
+def _partial_values(results: Results, base: str) -> tuple[list[Estimate], list[float], Estimate, Estimate]:
+    """By packet size the index's cost and the bound; and the index and the offline optimum that refresh all users."""
+    found = [chosen(results, rules="partial", packet=users, base=base)[0] for users in PACKETS]
+    whole = chosen(results, rules=base)[0]["policies"]
+    index = [estimate(value["policies"]["index"]["cost"]) for value in found]
+    bound = [value["bound"]["index"] for value in found]
+    return index, bound, estimate(whole["index"]["cost"]), estimate(whole["offline-optimum"]["cost"])
+
+
+def _partial_tables(results: Results) -> list[Table]:
+    tables = []
+    for title, base in PARTIAL.items():
+        index, bound, whole, optimum = _partial_values(results, base)
+        rows: list[list[str | float | Estimate | None]] = [
+            [f"{users} of 10 users", own, low, 100 * (1 - own.mean / whole.mean)]
+            for users, own, low in zip(PACKETS, index, bound, strict=True)
+        ]
+        rows += [["all at once, index", whole, optimum.mean, 0.0]]
+        columns = ("packet", "cost of the index", "lower bound", "saved against all at once, %")
+        tables.append(Table(base.replace("/", "-"), f"Cost per episode with partial packets, {title}", columns, rows))
+    return tables
+
+
+def _partial_pictures(results: Results) -> dict[str, Figure]:
+    figures = {}
+    for title, base in PARTIAL.items():
+        index, bound, whole, optimum = _partial_values(results, base)
+        figure, axes = empty(7.6, 4.2)
+        ends = np.array([each.ci95 for each in index])
+        axes.fill_between(PACKETS, ends[:, 0], ends[:, 1], color=colour(1), alpha=0.16, linewidth=0)
+        axes.plot(
+            PACKETS, [each.mean for each in index], color=colour(1), marker="o", label="index, the users with the largest shares"
+        )
+        axes.plot(PACKETS, bound, color=INK, linewidth=1.1, label="lower bound, each user alone")
+        axes.axhline(whole.mean, color=colour(2), linestyle=(0, (4, 3)), label="index, all users at once")
+        axes.axhline(optimum.mean, color=colour(3), linestyle=(0, (1, 2)), label="offline optimum, all users at once")
+        axes.set_ylim(0, None)
+        axes.set_xlabel("users in a packet (its size in proportion)")
+        axes.set_title(f"cost per episode of 30 slots, {title}", loc="left", fontsize=11)
+        axes.legend(frameon=False, fontsize=9, loc="best")
+        say_it_as_it_is(figure)
+        figures[base.split("/")[1]] = figure
+    return figures
+
+
+def _partial_claims(results: Results) -> list[Claim]:
+    savings = {}
+    for title, base in PARTIAL.items():
+        index, _, whole, _ = _partial_values(results, base)
+        best = min(index, key=lambda each: each.mean)
+        saved = 100 * (1 - best.mean / whole.mean)
+        half = 100 * math.hypot(*((each.ci95[1] - each.ci95[0]) / 2 / whole.mean for each in (best, whole) if each.ci95))
+        savings[f"{title}, {PACKETS[index.index(best)]} users per packet"] = Estimate(saved, (saved - half, saved + half))
+    return [
+        Claim(
+            "Sending only those users whose twins err most costs less than refreshing all at once",
+            "not in the paper",
+            savings,
+            gain_of(1.0),
+            unit="% of the cost",
+        )
+    ]
+
+
+STUDIES = {
+    "network-sync/fig2": Study(
+        "Trajectories of users and their forecast",
+        "Fig. 2",
+        "The GRU's one-step forecasts on a map; errors of all forecasters on the walk, a walk with memory and real tracks.",
+        _fig2_jobs,
+        _fig2_pictures,
+        _fig2_tables,
+        _fig2_claims,
+        {"quick": 5, "full": 7},
+    ),
+    "network-sync/fig3": Study(
+        "Learning curves of SAC and DQN",
+        "Fig. 3",
+        "Cost and reward over training with the rules, the index and the exact offline optimum as lines; the 10.31 % judged.",
+        _fig3_jobs,
+        _fig3_pictures,
+        _fig3_tables,
+        _fig3_claims,
+        {"quick": 5, "full": 15},
+    ),
+    "network-sync/ablation": Study(
+        "Why agents fail: what is observed, and how the reward is scaled",
+        "beyond Fig. 3",
+        "SAC and DQN for every observation and reward, on presets A and B: where a gap between them appears.",
+        _ablation_jobs,
+        tables=_ablation_table,
+        claims=_ablation_claims,
+        minutes={"quick": 20, "full": 60},
+    ),
+    "network-sync/partial": Study(
+        "Partial packets: whose state to send",
+        "beyond the paper",
+        "Cost by packet size where only the users with the highest index are refreshed, against refreshing all.",
+        _partial_jobs,
+        _partial_pictures,
+        _partial_tables,
+        _partial_claims,
+        {"quick": 4, "full": 6},
+    ),
+}
