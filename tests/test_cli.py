@@ -183,8 +183,10 @@ def test_bench_prints_cold_and_warm_times(capsys):
     status, out, _ = run(capsys, "bench", "--json")
     result = json.loads(out)
     assert status == 0
-    assert result["speedup_over_numpy"] > 1
-    assert all(timing["cold_s"] > 0 and timing["per_second"] > 0 for timing in result["timings"])
+    assert [problem["task"] for problem in result["problems"]] == ["two-timescale", "network-sync"]
+    assert result["problems"][0]["speedup_over_numpy"] > 1
+    timings = [timing for problem in result["problems"] for timing in problem["timings"]]
+    assert all(timing["cold_s"] > 0 and timing["per_second"] > 0 for timing in timings)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Speed on this machine: the environment alone, compiled and in readable NumPy side by side, and what a user waits for first.
+"""Speed on this machine: environments alone, one beside readable NumPy, training, and what a user waits for first.
 
 Ratios come from runs that alternate; medians are quoted, since machines are noisy.
 """
@@ -15,13 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from edgetwin.evaluation.rollout import compiled_rollout
-from edgetwin.problem import Policy, episode_keys, random_action
-from edgetwin.registry import policy
+from edgetwin.learning.learner import Learner
+from edgetwin.network_sync.task import NetworkSyncTask
+from edgetwin.problem import Policy, Task, episode_keys, random_action
+from edgetwin.registry import learner, policy
 from edgetwin.scenario import scenario
 from edgetwin.two_timescale.reference import Reference
 from edgetwin.two_timescale.task import TwoTimescale
 
 NETWORKS, SLOTS, REFERENCE_SLOTS, ROUNDS = 64, 500, 100, 5
+SYNC_NETWORKS = 1024
 
 
 class Timing(NamedTuple):
@@ -34,12 +37,21 @@ class Timing(NamedTuple):
 
 
 def bench(progress: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
-    """Times the two-timescale environment and its rules (physical preset, K = 30, M = 5), and the memory it took.
+    """Times each problem's environment, rules and training, and the memory it took.
 
-    Compiled programs are not taken from the cache, so that cold means cold. Returns {"timings": [...], "speedup_over_numpy",
-    "peak_memory_mb", …}, plain data.
+    Compiled programs are not taken from the cache, so that cold means cold. Returns {"problems": [{"task", "timings": [...], …}],
+    "peak_memory_mb", "jax"}, plain data.
     """
     jax.config.update("jax_enable_compilation_cache", False)
+    return {
+        "problems": [_two_timescale(progress), _network_sync(progress)],
+        "peak_memory_mb": peak_memory_mb(),
+        "jax": jax.__version__,
+    }
+
+
+def _two_timescale(progress: Callable[[str], None]) -> dict[str, Any]:
+    """The environment (physical preset, K = 30, M = 5) beside the readable NumPy one, and its rules."""
     task = TwoTimescale(scenario("two-timescale/physical"))
     timings, speedups = _beside_numpy(task, progress)
     for name in ("full-power+nearest", "inversion[snr=5]+nearest", "inversion[snr=5]+sticky"):
@@ -51,11 +63,43 @@ def bench(progress: Callable[[str], None] = lambda name: None) -> dict[str, Any]
         "networks": NETWORKS,
         "users": task.users,
         "sites": task.sites,
-        "jax": jax.__version__,
         "timings": [timing._asdict() for timing in timings],
         "speedup_over_numpy": statistics.median(speedups),
-        "peak_memory_mb": peak_memory_mb(),
     }
+
+
+def _network_sync(progress: Callable[[str], None]) -> dict[str, Any]:
+    """The environment (preset A) with the mean step and with the GRU as forecaster, and a block of each learner's training."""
+    timings = []
+    for forecaster in ("drift", "gru"):
+        progress(f"network-sync with {forecaster}")
+        task = NetworkSyncTask(scenario("network-sync/a", {"network_sync.forecaster": forecaster}))
+        timings.append(_timed(f"environment with {forecaster}, random actions", _random(task, observed=False), SYNC_NETWORKS))
+        if forecaster == "drift":
+            timings += [_trained(name, learner(task, name), progress) for name in ("sac", "dqn")]
+    return {
+        "task": task.name,
+        "scenario": task.scenario.name,
+        "networks": SYNC_NETWORKS,
+        "users": task.users,
+        "sites": 1,
+        "timings": [timing._asdict() for timing in timings],
+    }
+
+
+def _trained(name: str, taught: Learner, progress: Callable[[str], None]) -> Timing:
+    """A compiled block of training, past the slots before the first update."""
+    progress(f"training {name}")
+    block = jax.jit(taught.block)
+    start = time.perf_counter()
+    state = jax.block_until_ready(block(taught.init(jax.random.key(0)))[0])
+    cold = time.perf_counter() - start
+    times = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        state = jax.block_until_ready(block(state)[0])
+        times.append(time.perf_counter() - start)
+    return _timing(f"training {name}, {taught.block_slots} slots", cold, times, taught.block_slots)
 
 
 def peak_memory_mb() -> float:
@@ -64,7 +108,7 @@ def peak_memory_mb() -> float:
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
 
 
-def _random(task: TwoTimescale, *, observed: bool) -> Policy:
+def _random(task: Task, *, observed: bool) -> Policy:
     """Random actions; where `observed`, the observations are summed so that they are really computed."""
 
     def act(carry, view, key):
@@ -74,10 +118,11 @@ def _random(task: TwoTimescale, *, observed: bool) -> Policy:
     return Policy(name="random", task=task, act=act, init=lambda key, view: jnp.zeros(()))
 
 
-def _rounds(player: Policy) -> tuple[float, Iterator[float]]:
+def _rounds(player: Policy, networks: int = NETWORKS) -> tuple[float, Iterator[float]]:
     """The time of a first rollout, compiled in it, and an endless series of warm times."""
-    keys = episode_keys(0, NETWORKS)
-    run = compiled_rollout(player, SLOTS, SLOTS)
+    keys = episode_keys(0, networks)
+    slots = min(SLOTS, player.task.spec.slots)
+    run = compiled_rollout(player, slots, slots)
     start = time.perf_counter()
     run(keys)
     cold = time.perf_counter() - start
@@ -91,9 +136,9 @@ def _rounds(player: Policy) -> tuple[float, Iterator[float]]:
     return cold, warm()
 
 
-def _timed(name: str, player: Policy) -> Timing:
-    cold, warm = _rounds(player)
-    return _timing(name, cold, [next(warm) for _ in range(ROUNDS)])
+def _timed(name: str, player: Policy, networks: int = NETWORKS) -> Timing:
+    cold, warm = _rounds(player, networks)
+    return _timing(name, cold, [next(warm) for _ in range(ROUNDS)], networks * min(SLOTS, player.task.spec.slots))
 
 
 def _timing(name: str, cold: float, warm: list[float], slots: int = NETWORKS * SLOTS) -> Timing:

@@ -325,7 +325,7 @@ def check(
 
 @app.command
 def bench(*, json: Json = False) -> int:
-    """Measure speed on this machine: the environment beside a readable NumPy one, cold and warm, and peak memory."""
+    """Measure speed on this machine: environments, one beside readable NumPy, and training, cold and warm; and peak memory."""
     from edgetwin.bench import bench as run
     from edgetwin.tables import bench_table
 
@@ -333,8 +333,10 @@ def bench(*, json: Json = False) -> int:
     if json:
         print(_dumped(result))
     else:
-        _console().print(bench_table(result))
-        print(f"{result['speedup_over_numpy']:.0f} × the readable NumPy environment, side by side (median of ratios)")
+        for problem in result["problems"]:
+            _console().print(bench_table(problem))
+            if "speedup_over_numpy" in problem:
+                print(f"{problem['speedup_over_numpy']:.0f} × the readable NumPy environment, side by side (median of ratios)")
         print(f"peak memory {result['peak_memory_mb']:,.0f} MB; JAX {result['jax']}")
     return 0
 
@@ -394,7 +396,12 @@ def check_scenario(file: str, *, set: Setting | None = None, json: Json = False)
     if json:
         print(_dumped(found))
     else:
-        moves = f"along {tracks} tracks" if tracks else "by the Gauss-Markov model"
+        models = {
+            "gauss-markov": "by the Gauss-Markov model",
+            "random-walk": "on random walks",
+            "persistent-walk": "on persistent walks",
+        }
+        moves = f"along {tracks} tracks" if tracks else models[checked.users.mobility]
         print(
             f"{checked.name}: {found['sites']} sites, {found['servers']} servers, {found['users']} users who move {moves}: all is well"
         )

@@ -67,7 +67,7 @@ def movement_paths(scenario: Scenario, trajectories: int, length: int, stream: i
         movement, history = model.start(streams)
 
         def move(carry, slot):
-            movement, position = model.move(carry[0], carry[1], streams, slot)
+            movement, position = model.move(carry[0], carry[1], model.noise(streams, slot).movement, slot)
             return (movement, position), position
 
         rest = jax.lax.scan(move, (movement, history[-1]), jnp.arange(max(length - section.history_slots, 0)))[1]
@@ -78,10 +78,13 @@ def movement_paths(scenario: Scenario, trajectories: int, length: int, stream: i
 
 
 def training_paths(scenario: Scenario) -> jax.Array:
-    """What forecasters are fitted to: 2,000 trajectories of 30 slots, on tracks of the part for training."""
-    if on_tracks(scenario) and scenario.users.track_part == "test":
+    """What forecasters are fitted to: 2,000 trajectories of 30 slots; on tracks of the part for training, no longer than an episode."""
+    if not on_tracks(scenario):
+        return movement_paths(scenario, TRAJECTORIES, LENGTH)
+    if scenario.users.track_part == "test":
         scenario = replace(scenario, {"users.track_part": "train"})
-    return movement_paths(scenario, TRAJECTORIES, LENGTH)
+    section = section_of(scenario)
+    return movement_paths(scenario, TRAJECTORIES, min(LENGTH, section.slots + section.history_slots))
 
 
 def forecaster(scenario: Scenario) -> Forecaster:

@@ -46,6 +46,14 @@ class Walk(NamedTuple):
     move: jax.Array
 
 
+class Noise(NamedTuple):
+    """A slot's raw draws, uniform in [0, 1), each of the length its cause needs."""
+
+    movement: jax.Array
+    interference: jax.Array
+    fading: jax.Array
+
+
 class World(NamedTuple):
     """What is so in a slot, whoever decides. history_blocks: (M, users, 2), the last M true positions, the newest last."""
 
@@ -127,12 +135,24 @@ class WorldModel:
         fixes = (jnp.asarray(tracks.time_s), jnp.asarray(tracks.xy_m), jnp.asarray(tracks.duration_s))
         return self.blocks(mobility.track_position(replay, *fixes, elapsed_s, self.width_m))
 
-    def move(self, movement, position_blocks: jax.Array, streams: Streams, slot: jax.Array):
-        """The move into a slot: the movement's state, and where users are, (users, 2) blocks. slot: 0, 1, …"""
+    def noise(self, streams: Streams, slot: jax.Array) -> Noise:
+        """The raw draws of a slot; those that the scenario does not need are empty. One generator for all streams: each costs compile time."""
+        users, rbs = self.users, self.section.rb_count
+        slot = jnp.asarray(slot)
+        own_slot = slot if self.section.interference == "log-uniform" else jnp.zeros_like(slot)
+        moves = 0 if self.tracks is not None else (2 if self.persistence else 1) * users
+        fades = {"none": 0, "rayleigh-user": users + 1, "rayleigh-rb": (users + 1) * rbs}[self.section.fading]
+        sizes = (moves, rbs, fades)
+        keys = jax.vmap(jax.random.fold_in)(jnp.stack(streams[1:]), jnp.stack([slot, own_slot, slot]))
+        needed = np.array([index for index, size in enumerate(sizes) if size])
+        rows = iter(jax.vmap(lambda key: jax.random.uniform(key, (max(sizes),)))(keys[needed]))
+        return Noise(*(next(rows)[:size] if size else jnp.zeros(0) for size in sizes))
+
+    def move(self, movement, position_blocks: jax.Array, drawn: jax.Array, slot: jax.Array):
+        """The move into a slot: the movement's state, and where users are, (users, 2) blocks. drawn: the slot's `Noise.movement`."""
         if self.tracks is not None:
             return movement, self._track_blocks(movement, (slot + self.section.history_slots) * self.section.slot_s)
         users = self.users
-        drawn = jax.random.uniform(jax.random.fold_in(streams.movement, slot), ((2 if self.persistence else 1) * users,))
         move = mobility.walk_moves(drawn[:users], self.cumulative)
         if self.persistence:
             move = jnp.where(drawn[users:] < self.persistence, movement.move, move)
@@ -142,24 +162,21 @@ class WorldModel:
 
     def advance(self, movement, history_blocks: jax.Array, streams: Streams, slot: jax.Array) -> tuple[Any, World]:
         """The movement's state one slot later, and what is so then. history_blocks: (M, users, 2), up to the slot before."""
-        movement, position = self.move(movement, history_blocks[-1], streams, slot)
-        rbs = self.section.rb_count
-        own_slot = slot if self.section.interference == "log-uniform" else 0
+        noise = self.noise(streams, slot)
+        movement, position = self.move(movement, history_blocks[-1], noise.movement, slot)
         low, high = np.log(self.section.interference_w)
-        uniform = jax.random.uniform(jax.random.fold_in(streams.interference, own_slot), (rbs,))
-        interference_w = jnp.exp(low + (high - low) * uniform)
-        fading, cloud_fading = self.fading(streams, slot)
+        interference_w = jnp.exp(low + (high - low) * noise.interference)
+        fading, cloud_fading = self.fading(noise)
         history = jnp.concatenate([history_blocks[1:], position[None]])
         return movement, World(history, interference_w, link.rates(position, interference_w, fading, cloud_fading, self.section))
 
-    def fading(self, streams: Streams, slot: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def fading(self, noise: Noise) -> tuple[jax.Array, jax.Array]:
         """o_u and the cloud link's fading: 1, or Exp(1) per user, or per user and resource block."""
         users, rbs = self.users, self.section.rb_count
         if self.section.fading == "none":
             return jnp.ones(users), jnp.ones(())
-        key = jax.random.fold_in(streams.fading, slot)
+        drawn = -jnp.log1p(-noise.fading)
         if self.section.fading == "rayleigh-user":
-            drawn = jax.random.exponential(key, (users + 1,))
             return drawn[:users], drawn[users]
-        drawn = jax.random.exponential(key, ((users + 1) * rbs,)).reshape(users + 1, rbs)
+        drawn = drawn.reshape(users + 1, rbs)
         return drawn[:users], drawn[users]
