@@ -15,7 +15,8 @@ thirdparty: $(VENV)/installed-thirdparty
 	$(VENV)/bin/pytest -n 2 -m thirdparty
 
 results: $(VENV)/installed
-	$(VENV)/bin/python benchmarks/results.py
+	$(VENV)/bin/python benchmarks/two_timescale.py
+	$(VENV)/bin/python benchmarks/network_sync.py
 
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .

@@ -7,6 +7,7 @@ learning at the edge of the statistical precipice" (2021).
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -27,8 +28,8 @@ def pooled(numerator: np.ndarray, denominator: np.ndarray) -> Estimate:
     value = _ratio(numerator.sum(), denominator.sum())
     if len(numerator) < 2:
         return Estimate(value, None)
-    chosen = _resamples(len(numerator))
-    return Estimate(value, _interval(_ratio(numerator[chosen].sum(axis=1), denominator[chosen].sum(axis=1))))
+    times = _resamples(len(numerator))
+    return Estimate(value, _interval(_ratio(times @ numerator, times @ denominator)))
 
 
 def paired_difference(first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]) -> Estimate:
@@ -39,10 +40,8 @@ def paired_difference(first: tuple[np.ndarray, np.ndarray], second: tuple[np.nda
     value = _ratio(first[0].sum(), first[1].sum()) - _ratio(second[0].sum(), second[1].sum())
     if len(first[0]) < 2:
         return Estimate(value, None)
-    chosen = _resamples(len(first[0]))
-    ratios = [
-        _ratio(numerator[chosen].sum(axis=1), denominator[chosen].sum(axis=1)) for numerator, denominator in (first, second)
-    ]
+    times = _resamples(len(first[0]))
+    ratios = [_ratio(times @ numerator, times @ denominator) for numerator, denominator in (first, second)]
     return Estimate(value, _interval(ratios[0] - ratios[1]))
 
 
@@ -108,8 +107,12 @@ def _student(mean: float, deviations: np.ndarray) -> tuple[float, float] | None:
     return mean - half, mean + half
 
 
+@lru_cache(maxsize=4)
 def _resamples(episodes: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, episodes, (RESAMPLES, episodes))
+    """How often each episode is in each resample, (resamples, episodes); the same for every metric, so drawn once."""
+    chosen = np.random.default_rng(0).integers(0, episodes, (RESAMPLES, episodes))
+    flat = chosen + episodes * np.arange(RESAMPLES)[:, None]
+    return np.bincount(flat.ravel(), minlength=RESAMPLES * episodes).reshape(RESAMPLES, episodes).astype(float)
 
 
 def _ratio(numerator, denominator):

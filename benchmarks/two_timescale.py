@@ -1,6 +1,6 @@
 """Writes docs/results.md and its picture: the rules on the three scenarios, and how energy answers to K, M, request rate, data and bandwidth.
 
-make results
+make results      (or this script alone)
 """
 
 import platform
