@@ -109,7 +109,7 @@ def compare(
     episodes
         How many networks.
     slots
-        Slots per network; by default ten frames.
+        Slots per network; by default what the task compares on (ten frames, or an episode).
     report
         Also write an HTML report to this file.
     """
