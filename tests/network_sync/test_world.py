@@ -1,5 +1,7 @@
 """What happens whatever is decided: walks follow their law, tracks run forwards, histories are whole, interference is as asked."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -186,8 +188,6 @@ def test_own_tracks_stay_where_they_were_recorded(tmp_path):
 
 @pytest.fixture(scope="module")
 def goal():
-    import os
-
     if "EDGETWIN_DATA" not in os.environ:
         pytest.skip("needs the GOAL tracks")
     return make("tracks", forecaster="last", slots=8)
