@@ -115,7 +115,7 @@ def compare(
     from edgetwin.evaluation.compare import compare as run
     from edgetwin.registry import problem
 
-    chosen = problem(task.name).compared if policies is None else policies
+    chosen = problem(task.name).shown(task) if policies is None else policies
     return run(task, [policy(task, each) if isinstance(each, str) else each for each in chosen], episodes, slots, seed, progress)
 
 

@@ -430,7 +430,7 @@ def _compared(task: Any, problem: Any, policies: list[str] | None, episodes: int
         runs.load(name, task, registry.learner_factories(task, problem))
         if runs.is_run(name)
         else registry.policy(task, name, known)
-        for name in policies or problem.compared
+        for name in policies or problem.shown(task)
     ]
     with progress_bar(len(chosen), "policies") as bar:
         return api.compare(task, chosen, episodes, slots, seed, progress=lambda name: bar.advance(bar.task_ids[0]))

@@ -133,7 +133,8 @@ def _joined(task: Task, parts: list[Policy], name: str) -> Policy:
         raise InputError(f"policy {name!r}: more than one part decides for {', '.join(twice)}")
     missing = sorted(classes - set(controlled))
     if missing:
-        example = f", as in {problem(task.name).compared[0]}" if task.name in problems() and problem(task.name).compared else ""
+        names = problem(task.name).shown(task) if task.name in problems() else ()
+        example = f", as in {names[0]}" if names else ""
         raise InputError(f"policy {name!r}: nobody decides for {', '.join(missing)}; join a part that does with '+'{example}")
     if len(parts) == 1 and not parts[0].controls:
         return parts[0]

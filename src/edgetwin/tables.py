@@ -199,7 +199,9 @@ def instances_table(task: str, policy: str, rows: list[dict[str, Any]]) -> Table
         groups.setdefault(row["name"].split("#")[0], []).append(row)
     for name, group in groups.items():
         value, bound, seconds = (sum(row[key] for row in group) / len(group) for key in ("value", "lower_bound", "seconds"))
-        table.add_row(escape(name), str(len(group)), f"{value:.6g}", f"{bound:.6g}", f"{value / bound - 1:.2%}", f"{1e3 * seconds:.2f}")
+        table.add_row(
+            escape(name), str(len(group)), f"{value:.6g}", f"{bound:.6g}", f"{value / bound - 1:.2%}", f"{1e3 * seconds:.2f}"
+        )
     return table
 
 
