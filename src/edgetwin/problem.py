@@ -225,9 +225,10 @@ class Problem:
 
     A factory is `f(task, *, knob: float = 1.0, …) -> Policy`: its keyword arguments are the knobs that a name may set in brackets. Where
     it has an attribute `relax`, a function from a task to a relaxed copy, the policy is a reference that decides in that copy.
-    `compared` are the names that a comparison shows where none are given, or a function from the task to them. What is loaded on use only is named "package.module:NAME":
-    `learners`, a mapping from an algorithm's name to a factory `f(task, *, knob=…) -> Learner` (`learning.learner`); `studies`, a mapping
-    from a figure's name to a `Study` (`evaluation.study`); `solver`, a function `(files, policy name) -> rows` for frozen instances.
+    `compared` are the names that a comparison shows where none are given, or a function from the task to them. What is loaded on use
+    only is named "package.module:NAME": `learners`, a mapping from an algorithm's name to a factory `f(task, *, knob=…) -> Learner`
+    (`learning.learner`); `studies`, a mapping from a figure's name to a `Study` (`evaluation.study`); `solver`, a function
+    `(files, policy name) -> rows` for frozen instances.
     """
 
     summary: str
