@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -184,6 +185,7 @@ def _saved(better: dict, worse: dict) -> Estimate:
 # Fig. 3: learning curves of SAC and DQN.
 
 SETTINGS = {"preset A": (A, ("sac", "dqn")), "as the paper states it": (PAPER, ("sac-paper", "dqn-paper"))}
+EVALUATION_EPISODES = 64
 LEVELS = ("never", "always", "periodic", "index", "offline-optimum")
 
 
@@ -201,6 +203,7 @@ def _rules(base: str, scale: Scale, policies: Sequence[str], changes: Mapping[st
 
 def _fig3_jobs(scale: Scale) -> list[Job]:
     jobs = [_rules(base, scale, LEVELS) for base, _ in SETTINGS.values()]
+    jobs = [replace(job, settings={**job.settings, "evaluation_episodes": EVALUATION_EPISODES}) for job in jobs]
     for title, (base, algorithms) in SETTINGS.items():
         for algorithm in algorithms:
             jobs += _training(f"{algorithm} on {title}", scale, scenario=base, set={}, algo=algorithm, shown=title)
@@ -210,7 +213,7 @@ def _fig3_jobs(scale: Scale) -> list[Job]:
 def _fig3_pictures(results: Results) -> dict[str, Figure]:
     figures = {}
     for title, (base, algorithms) in SETTINGS.items():
-        found = chosen(results, rules=base)[0]["policies"]
+        found = chosen(results, rules=base)[0]["evaluated"]
         for metric in ("cost", "reward"):
             curves = [
                 curve(
@@ -218,11 +221,9 @@ def _fig3_pictures(results: Results) -> dict[str, Figure]:
                 )
                 for name in algorithms
             ]
-            levels = [Level(name.split("[")[0], values[metric][0]) for name, values in found.items()]
+            levels = [Level(name, cost) for name, cost in found.items()]
             meaning = f"{title}, mean over seeds with 95 % intervals" + (
-                "; dashed: rules, the index and the exact offline optimum on the comparison's episodes"
-                if metric == "cost"
-                else ""
+                "; dashed: rules, the index and the exact offline optimum on the same episodes" if metric == "cost" else ""
             )
             shown = [level for level in levels if metric == "cost"]
             figures[f"{metric}-{base.split('/')[1]}"] = learning_curves(

@@ -109,11 +109,19 @@ def training(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def rules(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Policies that need no training on the episodes that all policies share: cost and reward with intervals, and the bound."""
+    """Policies that need no training on the episodes that all policies share: cost and reward with intervals, and the bound; and where
+    `evaluation_episodes` are named, the mean cost on those that trainings are evaluated on."""
     task = NetworkSyncTask(scenario(settings["scenario"], settings["set"]))
     comparison = compare(task, settings["policies"], settings["episodes"])
     rows = comparison.rows.items()
+    keys = trainer.evaluation_keys(settings.get("evaluation_episodes", 0))
+    evaluated = {
+        name: float(rollout(row.policy, keys, task.spec.slots, task.spec.slots).metrics.cost.mean())
+        for name, row in rows
+        if len(keys)
+    }
     return {
+        "evaluated": evaluated,
         "policies": {name: {metric: _plain(value) for metric, value in row.metrics.items()} for name, row in rows},
         "bound": {name: row.bound.get("cost") for name, row in rows},
         "params": {name: {key: param.value for key, param in row.params.items()} for name, row in rows},
