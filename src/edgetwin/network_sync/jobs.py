@@ -114,12 +114,11 @@ def rules(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     task = NetworkSyncTask(scenario(settings["scenario"], settings["set"]))
     comparison = compare(task, settings["policies"], settings["episodes"])
     rows = comparison.rows.items()
-    keys = trainer.evaluation_keys(settings.get("evaluation_episodes", 0))
-    evaluated = {
-        name: float(rollout(row.policy, keys, task.spec.slots, task.spec.slots).metrics.cost.mean())
-        for name, row in rows
-        if len(keys)
-    }
+    evaluated = {}
+    if "evaluation_episodes" in settings:
+        keys = trainer.evaluation_keys(settings["evaluation_episodes"])
+        costs = {name: rollout(row.policy, keys, task.spec.slots, task.spec.slots).metrics.cost for name, row in rows}
+        evaluated = {name: float(cost.mean()) for name, cost in costs.items()}
     return {
         "evaluated": evaluated,
         "policies": {name: {metric: _plain(value) for metric, value in row.metrics.items()} for name, row in rows},
