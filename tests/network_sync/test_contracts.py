@@ -2,6 +2,7 @@
 
 import os
 
+import jax
 import pytest
 
 import edgetwin
@@ -23,6 +24,14 @@ VARIANTS = {
     "static interference": {"interference": "static"},
     "tracks": {"name": "tracks", "forecaster": "linear"},
 }
+
+
+@pytest.fixture(autouse=True)
+def quick_compilation():
+    """The kit compiles far more than it runs."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def failed(clauses):
@@ -48,9 +57,8 @@ def test_every_policy_passes_every_clause(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reading", [each for each in VARIANTS if each != "a"])
-@pytest.mark.parametrize("name", ["always", "index"])
-def test_policies_pass_every_clause_in_every_reading(name, reading):
-    assert failed(edgetwin.check(edgetwin.policy(variant(reading), name))) == []
+def test_the_index_passes_every_clause_in_every_reading(reading):
+    assert failed(edgetwin.check(edgetwin.policy(variant(reading), "index"))) == []
 
 
 def test_rules_know_what_they_observe_or_else_the_state():
