@@ -34,7 +34,10 @@ def section(name, done):
     """A study's claims, pictures and tables as Markdown; its pictures go to docs/pictures."""
     scale = done.scale
     short = name.replace("/", "-")
-    parts = [f"## {done.study.title} ({done.study.reproduces})\n", f"`edgetwin reproduce {name} --scale {scale}`. {done.study.summary}\n"]
+    parts = [
+        f"## {done.study.title} ({done.study.reproduces})\n",
+        f"`edgetwin reproduce {name} --scale {scale}`. {done.study.summary}\n",
+    ]
     for picture in sorted(path for path in done.files if path.suffix == ".png"):
         shutil.copyfile(picture, DOCS / "pictures" / f"{short}-{picture.name}")
         parts.append(f"![{done.study.title}: {picture.stem}](pictures/{short}-{picture.name})\n")

@@ -457,7 +457,7 @@ STUDIES = {
         _fig2_pictures,
         _fig2_tables,
         _fig2_claims,
-        {"quick": 5, "full": 7},
+        {"quick": 3, "full": 4},
     ),
     "network-sync/fig3": Study(
         "Learning curves of SAC and DQN",
@@ -467,7 +467,7 @@ STUDIES = {
         _fig3_pictures,
         _fig3_tables,
         _fig3_claims,
-        {"quick": 5, "full": 15},
+        {"quick": 4, "full": 10},
     ),
     "network-sync/ablation": Study(
         "Why agents fail: what is observed, and how the reward is scaled",
@@ -476,7 +476,7 @@ STUDIES = {
         _ablation_jobs,
         tables=_ablation_table,
         claims=_ablation_claims,
-        minutes={"quick": 20, "full": 60},
+        minutes={"quick": 10, "full": 40},
     ),
     "network-sync/partial": Study(
         "Partial packets: whose state to send",
@@ -486,6 +486,6 @@ STUDIES = {
         _partial_pictures,
         _partial_tables,
         _partial_claims,
-        {"quick": 4, "full": 6},
+        {"quick": 5, "full": 8},
     ),
 }
