@@ -64,9 +64,9 @@ def main():
     update_readme(outcomes["network-sync/fig3"])
     page = f"""# Results: network-sync
 
-Written by `make results` with edgetwin {et.__version__}, Python {platform.python_version()}; 95 % intervals in brackets: over seeds for what was learned, over
-episodes or paths for the rest. Verdicts are computed by the rule beside them. What the words mean is in [the problem](network-sync.md); how
-studies run in [reproduce](reproduce.md). Training seconds are those of the machine that wrote this page.
+Written by `make results` with edgetwin {et.__version__}, Python {platform.python_version()}; 95 % intervals in brackets: over seeds
+for what was learned, over episodes or paths for the rest. Verdicts are computed by the rule beside them. What the words mean is in
+[the problem](network-sync.md); how studies run in [reproduce](reproduce.md). Training seconds are those of the machine that wrote this page.
 
 {chr(10).join(sections)}"""
     (DOCS / "results-network-sync.md").write_text(page.rstrip() + "\n", encoding="utf-8")
