@@ -53,7 +53,7 @@ def update_readme(done):
     text = readme.read_text(encoding="utf-8")
     start, end = "<!-- results: network-sync -->\n", "<!-- /results: network-sync -->"
     table = next(table for table in done.tables if table.name == "network-sync-a")
-    said = f"{table.title}, per episode of 30 slots, 95 % intervals in brackets:"
+    said = f"Network-sync, {table.title}, per episode of 30 slots, 95 % intervals in brackets:"
     before, after = text[: text.index(start) + len(start)], text[text.index(end) :]
     readme.write_text(f"{before}{said}\n\n{table_markdown(table)}{after}", encoding="utf-8")
 

@@ -398,7 +398,7 @@ def _partial_tables(results: Results) -> list[Table]:
     for title, base in PARTIAL.items():
         index, bound, whole, optimum = _partial_values(results, base)
         rows: list[list[str | float | Estimate | None]] = [
-            [f"{users} of 10 users", own, low, 100 * (1 - own.mean / whole.mean)]
+            [f"{users} of 10 users", own, low, round(100 * (1 - own.mean / whole.mean), 2)]
             for users, own, low in zip(PACKETS, index, bound, strict=True)
         ]
         rows += [["all at once, index", whole, optimum.mean, 0.0]]
