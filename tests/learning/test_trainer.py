@@ -163,7 +163,11 @@ def test_control_c_says_how_to_go_on(tmp_path):
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "edgetwin", "train", "learning.probes:PROBLEM", "--algo", "sac", "--budget", "2000000"]
     process = subprocess.Popen(
-        [*command, "--out", str(folder)], env={**os.environ, "PYTHONPATH": str(TESTS)}, stderr=subprocess.PIPE, text=True
+        [*command, "--out", str(folder)],
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
     )
     deadline = time.monotonic() + 120
     while not (folder / "metrics.jsonl").exists() and time.monotonic() < deadline:

@@ -26,6 +26,9 @@ PROTOTYPE = {
 }
 
 
+pytestmark = pytest.mark.slow
+
+
 class Measured(NamedTuple):
     task: NetworkSyncTask
     rules: dict[str, Policy]
