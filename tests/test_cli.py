@@ -179,7 +179,9 @@ def test_no_traceback_and_no_jax_for_help():
 
 
 @pytest.mark.slow
-def test_bench_prints_cold_and_warm_times(capsys):
+def test_bench_prints_cold_and_warm_times(capsys, monkeypatch):
+    for name, small in {"SLOTS": 50, "REFERENCE_SLOTS": 20, "ROUNDS": 1, "SYNC_NETWORKS": 64}.items():
+        monkeypatch.setattr(f"edgetwin.bench.{name}", small)
     status, out, _ = run(capsys, "bench", "--json")
     result = json.loads(out)
     assert status == 0

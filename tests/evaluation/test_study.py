@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +23,7 @@ from edgetwin.evaluation.statistics import Estimate
 from edgetwin.evaluation.study import Job, Study, Table, chosen, plain
 from edgetwin.evaluation.study_output import table_csv, table_markdown
 from edgetwin.evaluation.study_run import run_study
+from processes import HEEDING_INTERRUPTS
 
 TESTS = Path(toy_studies.__file__).parent
 TOY1 = toy_studies.STUDIES["toy1"]
@@ -169,20 +169,14 @@ def until(holds, seconds=60.0):
         time.sleep(0.02)
 
 
-def heed_interrupts():
-    """^C must reach a process even where the tests themselves were started in the background, which ignores it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @contextmanager
 def slow_study(out, workers):
     """The slow study in a process of its own, which does not outlive the block."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "edgetwin", "reproduce", "toy_studies:PROBLEM/slow", "--out", out, "--workers", str(workers)],
+        [*HEEDING_INTERRUPTS, "-m", "edgetwin", "reproduce", "toy_studies:PROBLEM/slow", "--out", out, "--workers", str(workers)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])},
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heed_interrupts,
     )
     try:
         yield process

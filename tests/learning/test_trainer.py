@@ -19,6 +19,7 @@ from edgetwin.learning import algorithms, arrays, dqn, sac, trainer
 from edgetwin.learning.learner import BUDGETS
 from edgetwin.problem import episode_keys
 from learning import probes
+from processes import HEEDING_INTERRUPTS
 
 TESTS = Path(__file__).parent.parent
 BLOCKS = 8
@@ -161,13 +162,12 @@ def lines_of_whole(folder):
 def test_control_c_says_how_to_go_on(tmp_path):
     """Also while the compiler is at work. The command goes on where it was told."""
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "edgetwin", "train", "learning.probes:PROBLEM", "--algo", "sac", "--budget", "2000000"]
+    command = [*HEEDING_INTERRUPTS, "-m", "edgetwin", "train", "learning.probes:PROBLEM", "--algo", "sac", "--budget", "2000000"]
     process = subprocess.Popen(
         [*command, "--out", str(folder)],
         env={**os.environ, "PYTHONPATH": str(TESTS)},
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
     )
     deadline = time.monotonic() + 120
     while not (folder / "metrics.jsonl").exists() and time.monotonic() < deadline:
