@@ -34,7 +34,7 @@ def is_exact(task: "NetworkSyncTask") -> bool:
     return task.section.packet == "history" or task.section.forecaster in MEMORYLESS
 
 
-def drift_errors(task: "NetworkSyncTask", start_history: jax.Array, trace: World) -> jax.Array:
+def errors_since_sync(task: "NetworkSyncTask", start_history: jax.Array, trace: World) -> jax.Array:
     """The twin's squared error in each slot for each sync it may run on from: (slots + 1 syncs, slots, users), blocks².
 
     Sync 0 is the synced start, sync j+1 the one of slot j; entries of slots up to that of the sync are 0.
@@ -79,7 +79,7 @@ def shortest_path(stay: jax.Array, loss: jax.Array) -> Plan:
 def offline_plan(task: "NetworkSyncTask", start_history: jax.Array, trace: World) -> Plan:
     """The optimum of one episode with packets that hold all users. start_history: (M, users, 2), the synced start; trace: slots first."""
     error_weight = 1 - task.section.rate_weight
-    stay = error_weight * drift_errors(task, start_history, trace).mean(axis=-1)
+    stay = error_weight * errors_since_sync(task, start_history, trace).mean(axis=-1)
     return shortest_path(stay, jax.vmap(task.sync_loss)(trace))
 
 
@@ -88,7 +88,7 @@ def separate_bound(task: "NetworkSyncTask", start_history: jax.Array, trace: Wor
 
     A sync that refreshes m ≤ packet_users users costs C_t ≥ m·C_t/packet_users, and the twin's errors add up user by user.
     """
-    errors = drift_errors(task, start_history, trace) * (1 - task.section.rate_weight) / task.users
+    errors = errors_since_sync(task, start_history, trace) * (1 - task.section.rate_weight) / task.users
     share = jax.vmap(task.sync_loss)(trace) / task.packet_users
     return jax.vmap(lambda stay: shortest_path(stay, share).cost, in_axes=2)(errors).sum()
 

@@ -115,7 +115,7 @@ def _samples(task: "NetworkSyncTask") -> tuple[np.ndarray, np.ndarray]:
     def episode(key):
         history = task.model.start(task.model.streams(key))[1]
         trace = task.trace(key, task.section.slots)
-        return optimum.drift_errors(task, history, trace).mean(axis=-1), jax.vmap(task.sync_loss)(trace)
+        return optimum.errors_since_sync(task, history, trace).mean(axis=-1), jax.vmap(task.sync_loss)(trace)
 
     keys = jax.vmap(lambda key: jax.random.fold_in(key, FIT_SEED))(episode_keys(FIT_SEED, EPISODES))
     errors, losses = jax.lax.map(episode, keys, batch_size=64)
