@@ -4,20 +4,11 @@
 reward is raw. The defaults look .95 ahead (decision 18) and learn with both rates at 1e-3.
 """
 
+from edgetwin.learning import algorithms
 from edgetwin.learning import dqn as double
 from edgetwin.learning import sac as soft
 from edgetwin.learning.learner import Learner
 from edgetwin.network_sync.task import NetworkSyncTask
-
-
-def sac(task: NetworkSyncTask, *, discount: float = 0.95, temperature: float = 0.05) -> Learner:
-    """Discrete soft actor-critic."""
-    return soft.sac(task, soft.Settings(discount=discount, temperature=temperature))
-
-
-def dqn(task: NetworkSyncTask, *, discount: float = 0.95) -> Learner:
-    """Double DQN."""
-    return double.dqn(task, double.Settings(discount=discount))
 
 
 def sac_paper(task: NetworkSyncTask) -> Learner:
@@ -30,4 +21,4 @@ def dqn_paper(task: NetworkSyncTask) -> Learner:
     return double.dqn(task, double.Settings(discount=0.8, learning_rate=1e-3))
 
 
-LEARNERS = {"sac": sac, "dqn": dqn, "sac-paper": sac_paper, "dqn-paper": dqn_paper}
+LEARNERS = {**algorithms.LEARNERS, "sac-paper": sac_paper, "dqn-paper": dqn_paper}

@@ -23,7 +23,7 @@ from edgetwin.registry import policy as policy_of
 from edgetwin.scenario import Scenario, scenario
 
 AHEAD = (1, 2, 5)
-TEST_STREAM, SHOWN_SLOTS = 0x7E57, 30
+TEST_STREAM = 0x7E57
 
 
 def forecast_errors(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
