@@ -7,6 +7,7 @@ import safetensors.numpy
 from edgetwin.errors import InputError
 from edgetwin.forecasting import drift, files, gru, gru_printed, gru_shared, kalman, last_value, linear
 from edgetwin.forecasting.forecaster import ahead
+from edgetwin.learning import arrays
 from forecasting.paths import random_walk
 
 PATHS = random_walk(30, 8, seed=0).astype(np.float32)
@@ -34,7 +35,7 @@ def test_it_forecasts_the_same_after_loading(name, tmp_path):
 def test_every_byte_counts(saved):
     whole = saved.read_bytes()
     saved.write_bytes(whole[:-100])
-    with pytest.raises(InputError, match="not a forecaster, or damaged"):
+    with pytest.raises(InputError, match="is damaged or was not written by edgetwin"):
         files.load(saved)
     for position in (-1, -1000, whole.index(b"walk")):
         touched = bytearray(whole)
@@ -49,10 +50,13 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         files.load(path)
     path.write_text("no tensors")
-    with pytest.raises(InputError, match="not a forecaster"):
+    with pytest.raises(InputError, match="was not written by edgetwin"):
+        files.load(path)
+    arrays.write(path, {"a": np.zeros(3)}, {"format": arrays.FORMAT, "algorithm": "sac"})
+    with pytest.raises(InputError, match="holds no forecaster, but sac"):
         files.load(path)
     safetensors.numpy.save_file({"a": np.zeros(3)}, path)
-    with pytest.raises(InputError, match="not a forecaster .its format is None"):
+    with pytest.raises(InputError, match="was not written by edgetwin"):
         files.load(path)
 
 

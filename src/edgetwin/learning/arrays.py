@@ -42,7 +42,7 @@ def read(path: Path) -> tuple[dict[str, jax.Array], dict[str, Any]]:
             raise ValueError("its checksum is wrong")
         about, keys = json.loads(words[WORDS]), json.loads(words[KEYS])
     except (SafetensorError, ValueError, KeyError, struct.error, TypeError, AttributeError):
-        raise InputError(f"{path}: is damaged or was not written by edgetwin; take another copy, or train again") from None
+        raise InputError(f"{path}: is damaged or was not written by edgetwin; take another copy, or make it anew") from None
     if about.get("format") != FORMAT:
         raise InputError(
             f"{path}: has format {about.get('format')}, but this edgetwin reads format {FORMAT}: use the one that wrote it"
