@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetwin.errors import InputError
+from edgetwin.physical import mobility
 
-MOVES = np.array([[0, 0], [0, 1], [0, -1], [-1, 0], [1, 0]], dtype=np.float64)
+MOVES = np.array(mobility.MOVES)
 
 
 def random_walk_floor(probability, slots, step=1.0) -> NDArray[np.float64]:

@@ -26,20 +26,15 @@ TRAINING_STREAM = 0x6042
 TRAJECTORIES, LENGTH = 2000, 30
 """network-sync IV: 2,000 trajectories of 30 slots."""
 
-KINDS: dict[tuple[str, bool], Any] = {
-    ("drift", False): drift,
-    ("drift", True): drift,
-    ("last", False): last_value,
-    ("last", True): last_value,
-    ("linear", False): linear,
-    ("linear", True): linear,
-    ("kalman", False): kalman,
-    ("kalman", True): kalman,
-    ("gru", False): gru,
-    ("gru", True): gru_shared,
-    ("gru-printed", False): gru_printed,
+KINDS: dict[str, tuple[Any, Any]] = {
+    "drift": (drift, drift),
+    "last": (last_value, last_value),
+    "linear": (linear, linear),
+    "kalman": (kalman, kalman),
+    "gru": (gru, gru_shared),
+    "gru-printed": (gru_printed, None),
 }
-"""By the scenario's word, and whether users are alike."""
+"""By the scenario's word: for users with an identity, and for users who are alike."""
 
 
 def on_tracks(scenario: Scenario) -> bool:
@@ -87,12 +82,22 @@ def training_paths(scenario: Scenario) -> jax.Array:
     return movement_paths(scenario, TRAJECTORIES, min(LENGTH, section.slots + section.history_slots))
 
 
-def forecaster(scenario: Scenario) -> Forecaster:
-    """The forecaster that `network_sync.forecaster` names; one that must be fitted is kept in the user's cache, by what it was fitted to."""
+def forecaster(scenario: Scenario) -> tuple[Forecaster, np.ndarray]:
+    """The forecaster that `network_sync.forecaster` names, and v_u, (users,), blocks²: what it is expected to err by one slot after a sync.
+
+    By the walk's law where that is known; else fitted, and measured, on `training_paths`.
+    """
     if follows_law(scenario):
-        return drift.drift(*step_law(scenario))
-    kind = kind_of(scenario)
+        mean_step, variance = step_law(scenario)
+        return drift.drift(mean_step, variance), variance
     paths = training_paths(scenario)
+    chosen = _kept(scenario, paths)
+    return chosen, one_step_error(chosen, scenario, paths)
+
+
+def _kept(scenario: Scenario, paths: jax.Array) -> Forecaster:
+    """The fitted forecaster, from the user's cache where it has been fitted to the same paths before."""
+    kind = kind_of(scenario)
     told = f"{kind.NAME} {section_of(scenario).history_slots} {version('edgetwin')}"
     digest = hashlib.sha256(told.encode() + np.asarray(paths).tobytes()).hexdigest()
     file = Path(pooch.os_cache("edgetwin")) / "forecasters" / f"{kind.NAME}-{digest[:16]}.safetensors"
@@ -106,13 +111,14 @@ def forecaster(scenario: Scenario) -> Forecaster:
 
 def kind_of(scenario: Scenario) -> Any:
     """The module of the forecaster that a scenario names. Raises InputError where users without identity need one."""
-    section, tracks = section_of(scenario), on_tracks(scenario)
-    if (section.forecaster, tracks) not in KINDS:
+    word = section_of(scenario).forecaster
+    kind = KINDS[word][on_tracks(scenario)]
+    if kind is None:
+        alike = ", ".join(name for name, kinds in KINDS.items() if kinds[True] is not None)
         raise InputError(
-            f'network_sync.forecaster = "{section.forecaster}": needs users with an identity, so a walk; on tracks must be '
-            "drift, last, linear, kalman or gru"
+            f'network_sync.forecaster = "{word}": needs users with an identity, so a walk; on tracks must be one of {alike}'
         )
-    return KINDS[section.forecaster, tracks]
+    return kind
 
 
 def fit(scenario: Scenario, paths: jax.Array) -> Any:
@@ -130,12 +136,9 @@ def follows_law(scenario: Scenario) -> bool:
     )
 
 
-def one_step_error(chosen: Forecaster, scenario: Scenario) -> np.ndarray:
-    """v_u, each user's expected squared error one slot after a sync, (users,), blocks²: by the walk's law for drift, else measured."""
-    section = section_of(scenario)
-    if follows_law(scenario):
-        return step_law(scenario)[1]
-    paths = training_paths(scenario)[:, : section.history_slots + 1]
+def one_step_error(chosen: Forecaster, scenario: Scenario, paths: jax.Array) -> np.ndarray:
+    """Each user's mean squared error one slot after a sync on paths (paths, time, users, 2); the same for all where users are alike."""
+    paths = paths[:, : section_of(scenario).history_slots + 1]
     forecast = jax.jit(jax.vmap(lambda past: chosen.step(chosen.start(past))[1].mean))(paths[:, :-1])
     error = np.asarray(((forecast - paths[:, -1]) ** 2).sum(axis=-1)).mean(axis=0)
     return np.full_like(error, error.mean()) if on_tracks(scenario) else error

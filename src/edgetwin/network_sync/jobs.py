@@ -33,7 +33,7 @@ def forecast_errors(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     memory = section_of(on).history_slots
     start = time.perf_counter()
     if forecasts.follows_law(on):
-        model = forecasts.forecaster(on)
+        model = forecasts.forecaster(on)[0]
     else:
         model = forecasts.kind_of(on).forecaster(forecasts.fit(on, forecasts.training_paths(on)))
     seconds = time.perf_counter() - start

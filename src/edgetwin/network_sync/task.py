@@ -76,8 +76,11 @@ class NetworkSyncTask:
         _check_deadline(scenario)
         self.drawn: NetworkSyncTask = self if drawn is None else drawn
         self.packet_users = self.section.packet_users or self.users
-        self.forecaster: Forecaster = forecasts.forecaster(scenario) if drawn is None else drawn.forecaster
-        self.step_error: np.ndarray = forecasts.one_step_error(self.forecaster, scenario) if drawn is None else drawn.step_error
+        self.forecaster: Forecaster
+        self.step_error: np.ndarray
+        self.forecaster, self.step_error = (
+            forecasts.forecaster(scenario) if drawn is None else (drawn.forecaster, drawn.step_error)
+        )
         self.observer = Observer(self.section, self.users, self.network.width_m / self.section.block_m)
         self.spec = Spec(
             agents={

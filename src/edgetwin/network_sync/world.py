@@ -97,11 +97,7 @@ class WorldModel:
         moves = self._first_moves(drawn[2 * users :].reshape(2, earlier, users))
         steps = self.scenario.users.step_m * jnp.asarray(mobility.MOVES)[moves]
         history_m = position_m - jnp.concatenate([jnp.cumsum(steps[::-1], axis=0)[::-1], jnp.zeros((1, users, 2))])
-        if self.scenario.users.boundary == "reflect":
-            history_m = mobility.back_and_forth(history_m, self.width_m)
-        elif self.scenario.users.boundary == "clip":
-            history_m = jnp.clip(history_m, 0, self.width_m)
-        return Walk(moves[-1]), self.blocks(history_m)
+        return Walk(moves[-1]), self.blocks(mobility.bounded(history_m, self.width_m, self.scenario.users.boundary))
 
     def _first_moves(self, uniform: jax.Array) -> jax.Array:
         """The moves before the start, in order. uniform: (2, moves, users) → (moves, users)."""

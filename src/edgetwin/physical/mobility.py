@@ -129,10 +129,13 @@ def walk_moves(uniform, cumulative):
 def walk_step(position, move, step, width, boundary):
     """Positions one slot later.                                    network-sync (1)
 
-    position: (users, 2); move: (users,), index into MOVES; step, width: lengths. boundary: "none" lets users leave the square (0, width)²,
-    "reflect" folds them back, "clip" stops them at the wall.
+    position: (users, 2); move: (users,), index into MOVES; step, width: lengths. Walls as in `bounded`.
     """
-    moved = position + step * jnp.asarray(MOVES, position.dtype)[move]
+    return bounded(position + step * jnp.asarray(MOVES, position.dtype)[move], width, boundary)
+
+
+def bounded(position, width, boundary):
+    """Positions held by walls: "none" lets users leave the square (0, width)², "reflect" folds them back, "clip" stops them at the wall."""
     if boundary == "reflect":
-        return back_and_forth(moved, width)
-    return jnp.clip(moved, 0, width) if boundary == "clip" else moved
+        return back_and_forth(position, width)
+    return jnp.clip(position, 0, width) if boundary == "clip" else position
