@@ -1,7 +1,7 @@
-"""The paper's figures as studies, its claims judged, and what the paper does not show: why agents fail, and what partial packets save."""
+"""The paper's figures as studies, and its claims judged; `beyond` has what the paper does not show."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,16 +10,12 @@ from matplotlib.ticker import MaxNLocator
 
 from edgetwin.evaluation.claims import Claim, at_least, gain_of
 from edgetwin.evaluation.learning_curves import Level, curve, learning_curves
-from edgetwin.evaluation.plots import INK, colour, empty, say_it_as_it_is
+from edgetwin.evaluation.plots import INK, colour
 from edgetwin.evaluation.statistics import Estimate, seed_difference, seed_mean, seed_saving
 from edgetwin.evaluation.study import Job, Results, Scale, Study, Table, chosen
+from edgetwin.network_sync import beyond
 from edgetwin.network_sync.jobs import AHEAD, estimate
-
-A, B, PAPER, TRACKS = "network-sync/a", "network-sync/b", "network-sync/paper", "network-sync/tracks"
-JOBS = "edgetwin.network_sync.jobs"
-SEEDS: Mapping[Scale, int] = {"quick": 3, "full": 5}
-SLOTS: Mapping[Scale, int] = {"quick": 60_000, "full": 200_000}
-EPISODES: Mapping[Scale, int] = {"quick": 512, "full": 1500}
+from edgetwin.network_sync.study_jobs import JOBS, PAPER, TRACKS, A, percent, rules_job, training_jobs
 
 # Fig. 2: trajectories and their forecast.
 
@@ -200,24 +196,12 @@ EVALUATION_EPISODES = 64
 LEVELS = ("never", "always", "periodic", "index", "offline-optimum")
 
 
-def _training(name: str, scale: Scale, **settings: object) -> list[Job]:
-    """A job for every seed."""
-    fixed = {"slots": SLOTS[scale], "evaluations": 10, "episodes": EPISODES[scale]}
-    return [Job(f"{name}, seed {seed}", f"{JOBS}:training", {**settings, **fixed, "seed": seed}) for seed in range(SEEDS[scale])]
-
-
-def _rules(base: str, scale: Scale, policies: Sequence[str], changes: Mapping[str, object] = {}) -> Job:  # noqa: B006
-    name = f"rules on {base}" + "".join(f", {key.split('.')[1]} {value}" for key, value in changes.items())
-    settings = {"scenario": base, "set": dict(changes), "policies": list(policies), "episodes": EPISODES[scale], "rules": base}
-    return Job(name, f"{JOBS}:rules", settings)
-
-
 def _fig3_jobs(scale: Scale) -> list[Job]:
-    jobs = [_rules(base, scale, LEVELS) for base, _ in SETTINGS.values()]
+    jobs = [rules_job(base, scale, LEVELS) for base, _ in SETTINGS.values()]
     jobs = [replace(job, settings={**job.settings, "evaluation_episodes": EVALUATION_EPISODES}) for job in jobs]
     for title, (base, algorithms) in SETTINGS.items():
         for algorithm in algorithms:
-            jobs += _training(f"{algorithm} on {title}", scale, scenario=base, set={}, algo=algorithm, shown=title)
+            jobs += training_jobs(f"{algorithm} on {title}", scale, scenario=base, set={}, algo=algorithm, shown=title)
     return jobs
 
 
@@ -265,8 +249,8 @@ def _fig3_claims(results: Results) -> list[Claim]:
     for title, (_, algorithms) in SETTINGS.items():
         values = [chosen(results, algo=name, shown=title) for name in algorithms]
         reward, cost = (np.array([[each[metric] for each in value] for value in values]) for metric in ("reward", "cost"))
-        gains[title] = _percent(seed_saving(-reward[0], -reward[1]), -1)
-        savings[title] = _percent(seed_saving(cost[0], cost[1]), 1)
+        gains[title] = percent(seed_saving(-reward[0], -reward[1]), -1)
+        savings[title] = percent(seed_saving(cost[0], cost[1]), 1)
         for name, value in zip(algorithms, values, strict=True):
             curves = np.array([each["curve"]["reward"] for each in value])
             rises[f"{name}, {title}"] = seed_difference(curves[:, -1], curves[:, 0])
@@ -282,169 +266,6 @@ def _fig3_claims(results: Results) -> list[Claim]:
             unit="% of the cost",
         ),
         Claim("The rewards of both algorithms increase with training", "Fig. 3", rises, at_least(0.0), unit="reward per episode"),
-    ]
-
-
-def _percent(saving: Estimate, sign: int) -> Estimate:
-    """A share as percent; with sign −1 what was below counts as above."""
-    ends = saving.ci95 and tuple(sorted(100 * sign * end for end in saving.ci95))
-    return Estimate(100 * sign * saving.mean, ends or None)  # type: ignore[arg-type]
-
-
-# The ablation: what makes agents fail, and when a gap between SAC and DQN appears.
-
-OBSERVATIONS = {"compact": "S, C, age, slots left", "error": "positions, errors, C", "paper": "positions alone"}
-REWARDS = {"cost": "minus the scaled cost", "raw": "raw, (15) and (17)"}
-
-
-def _ablation_jobs(scale: Scale) -> list[Job]:
-    jobs = [_rules(base, scale, ("never", "always", "index")) for base in (A, B)]
-    for base in (A, B):
-        for observation in OBSERVATIONS:
-            for reward in REWARDS:
-                changes = {"network_sync.observation": observation, "network_sync.reward": reward}
-                if reward == "raw":
-                    changes["network_sync.reward_scale"] = 1.0  # type: ignore[assignment]
-                for algorithm in ("sac", "dqn"):
-                    name = f"{algorithm} on {base}, {observation}, {reward}"
-                    jobs += _training(
-                        name, scale, scenario=base, set=changes, algo=algorithm, base=base, observation=observation, reward=reward
-                    )
-    return jobs
-
-
-def _ablation_table(results: Results) -> list[Table]:
-    tables = []
-    for base in (A, B):
-        found = chosen(results, rules=base)[0]["policies"]
-        rows: list[list[str | float | Estimate | None]] = [
-            [name, None, estimate(values["cost"]), None, None, estimate(values["sync_rate"]), None]
-            for name, values in found.items()
-        ]
-        for observation, told in OBSERVATIONS.items():
-            for reward, paid in REWARDS.items():
-                values = [
-                    chosen(results, base=base, observation=observation, reward=reward, algo=algo) for algo in ("sac", "dqn")
-                ]
-                cost, syncs = (
-                    np.array([[each[metric] for each in value] for value in values]) for metric in ("cost", "sync_rate")
-                )
-                over = [
-                    *(seed_mean(each) for each in cost),
-                    _percent(seed_saving(cost[0], cost[1]), 1),
-                    *(seed_mean(each) for each in syncs),
-                ]
-                rows.append([told, paid, *over])
-        columns = ("observation", "reward", "cost, SAC", "cost, DQN", "SAC below DQN, %", "sync rate, SAC", "sync rate, DQN")
-        tables.append(
-            Table(base.replace("/", "-"), f"Cost per episode on {base}, by what is observed and what is paid", columns, rows)
-        )
-    return tables
-
-
-def _ablation_claims(results: Results) -> list[Claim]:
-    gaps: dict[str, dict[str, Estimate]] = {"well posed": {}, "aliased or badly scaled": {}}
-    for base in (A, B):
-        for observation in OBSERVATIONS:
-            for reward in REWARDS:
-                values = [
-                    chosen(results, base=base, observation=observation, reward=reward, algo=algo) for algo in ("sac", "dqn")
-                ]
-                cost = [np.array([each["cost"] for each in value]) for value in values]
-                kind = "well posed" if (observation, reward) == ("compact", "cost") else "aliased or badly scaled"
-                gaps[kind][f"{base}, {observation}, {reward}"] = _percent(seed_saving(cost[0], cost[1]), 1)
-    return [
-        Claim(
-            f"SAC beats DQN by 10.31 %: {kind}",
-            "Fig. 3, read as cost",
-            measured,
-            gain_of(10.31),
-            paper=10.31,
-            unit="% of the cost",
-        )
-        for kind, measured in gaps.items()
-    ]
-
-
-# Beyond the paper: packets that hold some users' states.
-
-PACKETS = (1, 2, 3, 5, 7, 10)
-PARTIAL = {"preset A": A, "preset B": B, "real tracks": TRACKS}
-
-
-def _partial_jobs(scale: Scale) -> list[Job]:
-    jobs = []
-    for base in PARTIAL.values():
-        changes = {"network_sync.forecaster": "kalman"} if base == TRACKS else {}
-        jobs.append(_rules(base, scale, ("index", "offline-optimum"), changes))
-        for users in PACKETS:
-            partial = {**changes, "network_sync.refresh": "partial", "network_sync.packet_users": users}
-            rules = _rules(base, scale, ("index", "always"), partial)
-            jobs.append(Job(rules.name, rules.function, {**rules.settings, "rules": "partial", "packet": users, "base": base}))
-    return jobs
-
-
-def _partial_values(results: Results, base: str) -> tuple[list[Estimate], list[float], Estimate, Estimate]:
-    """By packet size the index's cost and the bound; and the index and the offline optimum that refresh all users."""
-    found = [chosen(results, rules="partial", packet=users, base=base)[0] for users in PACKETS]
-    whole = chosen(results, rules=base)[0]["policies"]
-    index = [estimate(value["policies"]["index"]["cost"]) for value in found]
-    bound = [value["bound"]["index"] for value in found]
-    return index, bound, estimate(whole["index"]["cost"]), estimate(whole["offline-optimum"]["cost"])
-
-
-def _partial_tables(results: Results) -> list[Table]:
-    tables = []
-    for title, base in PARTIAL.items():
-        index, bound, whole, optimum = _partial_values(results, base)
-        rows: list[list[str | float | Estimate | None]] = [
-            [f"{users} of 10 users", own, low, round(100 * (1 - own.mean / whole.mean), 2)]
-            for users, own, low in zip(PACKETS, index, bound, strict=True)
-        ]
-        rows += [["all at once, index", whole, optimum.mean, 0.0]]
-        columns = ("packet", "cost of the index", "lower bound", "saved against all at once, %")
-        tables.append(Table(base.replace("/", "-"), f"Cost per episode with partial packets, {title}", columns, rows))
-    return tables
-
-
-def _partial_pictures(results: Results) -> dict[str, Figure]:
-    figures = {}
-    for title, base in PARTIAL.items():
-        index, bound, whole, optimum = _partial_values(results, base)
-        figure, axes = empty(7.6, 4.2)
-        ends = np.array([each.ci95 for each in index])
-        axes.fill_between(PACKETS, ends[:, 0], ends[:, 1], color=colour(1), alpha=0.16, linewidth=0)
-        axes.plot(
-            PACKETS, [each.mean for each in index], color=colour(1), marker="o", label="index, the users with the largest shares"
-        )
-        axes.plot(PACKETS, bound, color=INK, linewidth=1.1, label="lower bound, each user alone")
-        axes.axhline(whole.mean, color=colour(2), linestyle=(0, (4, 3)), label="index, all users at once")
-        axes.axhline(optimum.mean, color=colour(3), linestyle=(0, (1, 2)), label="offline optimum, all users at once")
-        axes.set_ylim(0, None)
-        axes.set_xlabel("users in a packet (its size in proportion)")
-        axes.set_title(f"cost per episode of 30 slots, {title}", loc="left", fontsize=11)
-        axes.legend(frameon=False, fontsize=9, loc="best")
-        say_it_as_it_is(figure)
-        figures[base.split("/")[1]] = figure
-    return figures
-
-
-def _partial_claims(results: Results) -> list[Claim]:
-    savings = {}
-    for title, base in PARTIAL.items():
-        index, _, whole, _ = _partial_values(results, base)
-        best = min(index, key=lambda each: each.mean)
-        saved = 100 * (1 - best.mean / whole.mean)
-        half = 100 * math.hypot(*((each.ci95[1] - each.ci95[0]) / 2 / whole.mean for each in (best, whole) if each.ci95))
-        savings[f"{title}, {PACKETS[index.index(best)]} users per packet"] = Estimate(saved, (saved - half, saved + half))
-    return [
-        Claim(
-            "Sending only those users whose twins err most costs less than refreshing all at once",
-            "not in the paper",
-            savings,
-            gain_of(1.0),
-            unit="% of the cost",
-        )
     ]
 
 
@@ -469,23 +290,5 @@ STUDIES = {
         _fig3_claims,
         {"quick": 4, "full": 10},
     ),
-    "network-sync/ablation": Study(
-        "Why agents fail: what is observed, and how the reward is scaled",
-        "beyond Fig. 3",
-        "SAC and DQN for every observation and reward, on presets A and B: where a gap between them appears.",
-        _ablation_jobs,
-        tables=_ablation_table,
-        claims=_ablation_claims,
-        minutes={"quick": 10, "full": 40},
-    ),
-    "network-sync/partial": Study(
-        "Partial packets: whose state to send",
-        "beyond the paper",
-        "Cost by packet size where only the users with the highest index are refreshed, against refreshing all.",
-        _partial_jobs,
-        _partial_pictures,
-        _partial_tables,
-        _partial_claims,
-        {"quick": 5, "full": 8},
-    ),
+    **beyond.STUDIES,
 }
