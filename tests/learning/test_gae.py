@@ -78,7 +78,7 @@ def test_trace_one_returns_the_discounted_sum_of_rewards():
 
 
 def test_trace_zero_is_the_one_step_error():
-    """(32): r_n + ζ V_{n+1} is what the critic is fitted to, V_{n+1} being 0 after a termination only."""
+    """(32): r_n + γ V_{n+1} is what the critic is fitted to, V_{n+1} being 0 after a termination only."""
     rewards, values, following, terminated, ended = case = episodes(4)
     assert np.any(ended & ~terminated) and np.any(terminated)
     _, returns = gae(*case, 0.9, 0.0)

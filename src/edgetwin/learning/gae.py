@@ -1,6 +1,6 @@
 """Generalised advantage estimation: two-timescale (31), how much better an action was than what the critic expected.
 
-The paper writes ζ for `discount`, ϱ for `trace`. With a trace of 0 it is the one-step error of (32).
+The paper writes γ for `discount`, ϱ for `trace`. With a trace of 0 it is the one-step error of (32).
 """
 
 import jax
@@ -18,7 +18,7 @@ def gae(
 ) -> tuple[jax.Array, jax.Array]:
     """Advantages and the returns the critic is fitted to.                                          (31)
 
-    δ_n = r_n + ζ V′_n − V_n,    A_n = δ_n + ζϱ A_{n+1},    return_n = A_n + V_n
+    δ_n = r_n + γ V′_n − V_n,    A_n = δ_n + γϱ A_{n+1},    return_n = A_n + V_n
 
     Nothing follows a termination, so V′_n counts as 0 there; a truncated episode goes on unseen, so its last slot still counts
     V′_n. Neither hands anything back across its end: there A_n = δ_n.
