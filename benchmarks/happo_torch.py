@@ -13,12 +13,13 @@ import json
 import resource
 import statistics
 import time
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from happo_torch_world import Movement, Noise, Observation, Scenes, Twins, World
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import linear, softplus
 
 HIDDEN = (128, 64)
 DISCOUNT, TRACE, CLIP, ENTROPY, LEARNING_RATE = 0.9, 0.95, 0.2, 0.01, 1e-4
@@ -31,24 +32,27 @@ EDGE = 1e-6
 
 
 def mlp(inputs, outputs, hidden=HIDDEN):
-    """Weights (inputs, outputs) and biases (1, outputs) of each layer in turn, uniform in ±1/√inputs."""
-    widths = zip((inputs, *hidden), (*hidden, outputs), strict=True)
-    shapes = [(wide, (rows, out)) for wide, out in widths for rows in (wide, 1)]
+    """Weights (outputs, inputs) and biases (outputs,) of each layer in turn, uniform in ±1/√inputs."""
+    layers = zip((inputs, *hidden), (*hidden, outputs), strict=True)
+    shapes = [(wide, shape) for wide, out in layers for shape in ((out, wide), (out,))]
     return [torch.empty(shape).uniform_(-(wide**-0.5), wide**-0.5).requires_grad_() for wide, shape in shapes]
 
 
-def forward(parameters, inputs):
-    """ReLU between layers. inputs: (batch, inputs); or (networks, batch, inputs) with parameters stacked likewise."""
-    layer = torch.addmm if inputs.dim() == 2 else torch.baddbmm
+def forward(parameters, inputs, layer=linear):
+    """ReLU between layers. inputs: (batch, inputs); of a stack (networks, batch, inputs), with `layer` = `linear_stack`."""
     *hidden, last = zip(parameters[::2], parameters[1::2], strict=True)
     for weight, bias in hidden:
-        inputs = layer(bias, inputs, weight).relu_()
-    return layer(last[1], inputs, last[0])
+        inputs = layer(inputs, weight, bias).relu_()
+    return layer(inputs, *last)
 
 
-def stacked(networks):
-    """The parameters of several equal networks, networks first."""
-    return [torch.stack(layer) for layer in zip(*networks, strict=True)]
+def stack(networks):
+    """The parameters of several equal networks as `linear_stack` takes them: (networks, inputs, outputs), (networks, 1, outputs)."""
+    return [torch.stack([part.T if part.dim() == 2 else part[None] for part in layer]) for layer in zip(*networks, strict=True)]
+
+
+def linear_stack(inputs, weights, biases):
+    return torch.baddbmm(biases, inputs, weights)
 
 
 def adam(parameters):
@@ -122,8 +126,8 @@ def servers_by_user(outputs, users):
 
 
 def softmax_sample(logits):
-    """A server for each user, as the first of exponential clocks to ring. logits: (samples, servers, users)."""
-    return (logits - torch.empty_like(logits).exponential_().log()).argmax(dim=1)
+    """A server for each user: the largest logit after Gumbel noise. logits: (samples, servers, users)."""
+    return (logits - (-torch.rand_like(logits).log()).log()).argmax(dim=1)
 
 
 class Actor(NamedTuple):
@@ -188,6 +192,17 @@ class Block(NamedTuple):
     rewards: Tensor
 
 
+@contextmanager
+def one_thread():
+    """For what is too small to be shared: threads that wait for each other made rollouts slower."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class BetaHappo:
     """Algorithm 1 on `environments` copies of a world, with a critic per "reward" or per "agent"."""
 
@@ -213,6 +228,7 @@ class BetaHappo:
         noise = self.world.draw_noise(1, self.environments)
         return Held(movement, noise, self.world.deploy(movement.position_m), 0)
 
+    @one_thread()
     @torch.no_grad()
     def rollout(self, slots):
         """Lines 3-16: a block of experience; episodes that are over begin anew."""
@@ -223,7 +239,7 @@ class BetaHappo:
         noise = Noise(*map(torch.cat, zip(noise, world.draw_noise(slots, environments), strict=True)))
         movement, scenes = world.ahead(movement, noise)
         seen = world.blank(scenes, first)
-        networks = [stacked([agent.parameters for agent in agents]) for agents in (self.users, self.stations, self.centre)]
+        networks = [stack([agent.parameters for agent in agents]) for agents in (self.users, self.stations, self.centre)]
         block = Block(
             seen,
             torch.empty(world.users, slots, environments, 1),
@@ -236,8 +252,8 @@ class BetaHappo:
         for index, scene in enumerate(map(Scenes, *(part[:-1].unbind() for part in scenes))):
             slot = first + index
             world.see(seen, index, slot, twins)
-            views = (part[:, index] for part in (seen.users, seen.stations, seen.centre))
-            user_outputs, station_outputs, logits = map(forward, networks, views)
+            views = zip(networks, seen[:3], strict=True)
+            user_outputs, station_outputs, logits = (forward(network, part[:, index], linear_stack) for network, part in views)
             power, scores = beta_sample(user_outputs, station_outputs)
             choice = softmax_sample(servers_by_user(logits[0], world.users))
             twins, happened = world.step(slot, scene, twins, power[..., 0].T, scores.transpose(0, 1), choice)

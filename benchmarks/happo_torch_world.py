@@ -236,7 +236,7 @@ class World:
         sending = scene.requesting & ~migrating
 
         power = torch.where(sending, power_share * c["tx_power_max_w"], 0.0)
-        heard = torch.einsum("ek,ekm->em", power, scene.gain).gather(1, scene.serving)
+        heard = torch.bmm(power[:, None], scene.gain)[:, 0].gather(1, scene.serving)
         wanted = power * scene.serving_gain
         sinr = wanted / ((heard - wanted).clamp(min=0) + c["noise_power_w"])  # (7)
         uplink_s = scene.data_bits / (c["bandwidth_hz"] / math.log(2) * sinr.log1p())  # (8)

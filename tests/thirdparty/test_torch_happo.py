@@ -216,7 +216,7 @@ def naive(yardstick, learner, block, epochs):
 
     def through(network, inputs):
         for layer in range(3):
-            inputs = inputs @ network[2 * layer] + network[2 * layer + 1]
+            inputs = inputs @ network[2 * layer].T + network[2 * layer + 1]
             inputs = torch.relu(inputs) if layer < 2 else inputs
         return inputs
 
