@@ -71,9 +71,15 @@ def check_settings(algorithm: str, settings: Any) -> None:
         "replay": (lambda value: value >= settings.environments, f"at least environments = {settings.environments}"),
         "hidden": (lambda value: all(width >= 1 for width in value), "widths of at least 1"),
         "environments": (lambda value: value >= 1, "at least 1"),
-        "slots_per_update": (lambda value: value >= 1, "at least 1"),
         "first_update": (lambda value: value >= 0, "at least 0"),
         "exploration_slots": (lambda value: value >= 1, "at least 1"),
+        "critic_learning_rate": (lambda value: value > 0, "above 0"),
+        "slots_per_update": (lambda value: value >= 1, "at least 1"),
+        "epochs": (lambda value: value >= 0, "at least 0"),
+        "minibatches": (lambda value: value >= 1, "at least 1"),
+        "anneal_slots": (lambda value: value >= 0, "at least 0 (0: never)"),
+        "clip": (lambda value: value > 0, "above 0"),
+        "entropy": (lambda value: value >= 0, "at least 0"),
         "exploration_end": (lambda value: 0 <= value <= 1, "from 0 to 1"),
     }
     for key, value in settings._asdict().items():

@@ -26,6 +26,7 @@ class Moved(NamedTuple):
 
     rewards: like the action, (environments, agents) per class. following: what is seen after the slot, before any new start.
     terminated, ended (terminated or truncated): (environments,). returns: rewards of the whole episode where it ended, else 0.
+    metrics: the outcome's, environments first.
     """
 
     rewards: Any
@@ -33,6 +34,7 @@ class Moved(NamedTuple):
     terminated: jax.Array
     ended: jax.Array
     returns: Any
+    metrics: Any
 
 
 def start(task: Task, key: jax.Array, environments: int) -> Worlds:
@@ -57,7 +59,7 @@ def step(task: Task, worlds: Worlds, actions: Any) -> tuple[Worlds, Moved]:
 
     again = jax.lax.cond(jnp.any(ended), begin_anew, Worlds, worlds.key, states, following, gained)
     returns = _where(ended, gained, jax.tree.map(jnp.zeros_like, gained))
-    return again, Moved(outcome.rewards, following, outcome.terminated, ended, returns)
+    return again, Moved(outcome.rewards, following, outcome.terminated, ended, returns, outcome.metrics)
 
 
 def _where(which: jax.Array, first: Any, second: Any) -> Any:

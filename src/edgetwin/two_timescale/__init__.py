@@ -9,6 +9,7 @@ PROBLEM = Problem(
     scenario="two-timescale/physical",
     task=TwoTimescale,
     policies=rules.POLICIES,
+    learners="edgetwin.two_timescale.agents:LEARNERS",
     compared=(
         "full-power+nearest",
         "inversion[snr=5]+nearest",

@@ -64,6 +64,22 @@ class Slot(NamedTuple):
     slots: jax.Array
 
 
+class Synchronised(NamedTuple):
+    """A slot's synchronisation, user by user: who serves and hosts, what was sent with which resources, and how it ended. (users,)."""
+
+    serving: jax.Array
+    host: jax.Array
+    migration_left: jax.Array
+    moved: jax.Array
+    sending: jax.Array
+    power_w: jax.Array
+    rate_bps: jax.Array
+    cpu_hz: jax.Array
+    link_bps: jax.Array
+    failed: jax.Array
+    energy_j: jax.Array
+
+
 METRICS = {
     "energy_mj_per_slot": Metric("mJ", "lower", "transmission energy, mean over users and slots (14a)"),
     "energy_mj_per_request": Metric("mJ", "lower", "transmission energy per request"),
@@ -176,8 +192,8 @@ class TwoTimescale:
     def action(self, users: jax.Array, stations: jax.Array, centre: jax.Array) -> Action:
         return Action(users, stations, centre)
 
-    def step(self, state: State, action: Action) -> tuple[State, Outcome]:
-        """One slot: deployment at frame starts, then synchronisation, rewards, queue, and the next slot's world."""
+    def synchronise(self, state: State, action: Action) -> Synchronised:
+        """The slot as these actions make it: deployment at frame starts, then powers, rates, shares and delays."""
         world, limits = state.world, self.radio
         serving = jnp.argmax(action.users[:, 1:], axis=1) if self.learned_association else state.serving
         host, migration_left, moved = self._deploy(state, action.centre[0])
@@ -193,8 +209,25 @@ class TwoTimescale:
         link_bps = self.link_rate_bps
         link = sharing.link_rate(link_score[serving, everyone], serving, host_site, sending, link_bps, self.sites)
         delay = sync.sync_delay(world.data_bits, rate, link, world.cycles_per_bit, cpu)
-        failed = sync.sync_failure(world.requesting, migrating, delay, limits.latency_limit_s)
-        energy = jnp.where(sending, sync.sync_energy(power, world.data_bits, rate, limits.latency_limit_s), 0)
+        return Synchronised(
+            serving=serving,
+            host=host,
+            migration_left=migration_left,
+            moved=moved,
+            sending=sending,
+            power_w=power,
+            rate_bps=rate,
+            cpu_hz=cpu,
+            link_bps=link,
+            failed=sync.sync_failure(world.requesting, migrating, delay, limits.latency_limit_s),
+            energy_j=jnp.where(sending, sync.sync_energy(power, world.data_bits, rate, limits.latency_limit_s), 0),
+        )
+
+    def step(self, state: State, action: Action) -> tuple[State, Outcome]:
+        """One slot: what was decided happens, rewards, queue, and the next slot's world."""
+        world, limits = state.world, self.radio
+        done = self.synchronise(state, action)
+        failed, energy = done.failed, done.energy_j
 
         penalty = lyapunov.drift_plus_penalty(
             energy,
@@ -207,16 +240,16 @@ class TwoTimescale:
         )
         centre_delay = rewards.centre_delay(
             action.centre[0],
-            serving=serving,
-            host=host,
+            serving=done.serving,
+            host=done.host,
             server_sites=self.server_sites,
-            competing=sending,
-            cpu_score=cpu_score,
-            link_score=link_score,
+            competing=done.sending,
+            cpu_score=action.stations[:, : self.users],
+            link_score=action.stations[:, self.users :],
             data_bits=world.data_bits,
             cycles_per_bit=world.cycles_per_bit,
             cpu_hz=self.cpu_hz,
-            link_rate_bps=link_bps,
+            link_rate_bps=self.link_rate_bps,
             slot_s=limits.slot_s,
         )
         shared, own = rewards.global_reward(penalty), rewards.centre_reward(centre_delay, world.requesting)
@@ -228,14 +261,14 @@ class TwoTimescale:
                 energy_j=energy,
                 requests=world.requesting.astype(jnp.int32),
                 failures=failed.astype(jnp.int32),
-                migrations=moved.astype(jnp.int32),
+                migrations=done.moved.astype(jnp.int32),
                 reward=shared,
                 centre_reward=own,
                 slots=jnp.ones((), jnp.int32),
             ),
         )
         queue = lyapunov.queue_step(state.queue, failed, limits.failure_ratio_max)
-        return self._next(state, serving, host, migration_left, queue), outcome
+        return self._next(state, done.serving, done.host, done.migration_left, queue), outcome
 
     def _deploy(self, state: State, chosen: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """β_k(q) at slot qT, q ≥ 1, and the slots that twins which move are out.     two-timescale II-D"""
