@@ -350,6 +350,7 @@ def happo(
         block=block,
         policy=lambda state: networks(state.learned),
         act=act,
+        learned=lambda state: state.learned,
         budgets=BUDGETS,
     )
 

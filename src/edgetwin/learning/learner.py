@@ -24,8 +24,10 @@ class Learner:
 
     `settings` is a NamedTuple of all hyperparameters: plain numbers, words, and tuples of them. `init(key) → state`, a pytree of arrays.
     `block(state) → (state, figures)` learns from the next `block_slots` slots (of all environments together) and compiles; figures
-    are scalars by name: losses, and `return`, the mean return of the episodes that ended (NaN where none did).
+    are numbers or rows of them by name: losses, whose names end so; `return`, the mean return of the episodes that ended (NaN where none
+    did); and of a learner that may let a block pass without learning `updates`, how often it learned.
     `policy(state) → params` are what a decision needs, `act(params, observation, key) → action` is the policy that is evaluated and kept.
+    `learned(state)` is all that is learned (by default what `policy` gives): a training stops when it or a loss is no longer finite.
     `budgets` are the slots of a short and of a full training.
     """
 
@@ -37,6 +39,7 @@ class Learner:
     block: Callable[[Any], tuple[Any, Mapping[str, jax.Array]]]
     policy: Callable[[Any], Any]
     act: Callable[[Any, Any, jax.Array], Any]
+    learned: Callable[[Any], Any] | None = None
     budgets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType(BUDGETS))
 
 
