@@ -49,7 +49,7 @@ class Fitting(NamedTuple):
     features: Literal["computed", "raw"] = "computed"
     per_user: bool = True
     rewards: Literal["difference", "global", "printed"] = "difference"
-    failure_price_mj: float = 12.0
+    failure_price_mj: float = 15.0
     discount: float = 0.0
     centre_horizon_frames: float = 4.0
     shared: bool = False
@@ -62,7 +62,7 @@ HEADS = {"mode": heads.beta_by_mode, "softplus": heads.beta_by_softplus, "gaussi
 LEARNING = algorithm.Settings(
     environments=64,
     slots_per_update=5120,
-    epochs=2,
+    epochs=1,
     minibatches=10,
     learning_rate=1e-3,
     critic_learning_rate=1e-3,
@@ -326,7 +326,7 @@ def beta_happo_shared(
     anneal_slots: int = LEARNING.anneal_slots,
 ) -> Learner:
     """The same with one actor for all users and one for all stations; M then runs between classes."""
-    settings = LEARNING._replace(anneal_slots=anneal_slots, epochs=1)
+    settings = LEARNING._replace(anneal_slots=anneal_slots)
     return fitted("beta-happo-shared", task, settings, Fitting(failure_price_mj=failure_price_mj, shared=True))
 
 
