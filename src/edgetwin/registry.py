@@ -66,7 +66,7 @@ def policy(task: Task, name: str, known: Mapping[str, Callable[..., Policy]] | N
         params = part.params or {key: Param(value) for key, value in knobs.items()}
         made.append(replace(part, name=text, params=params))
     reference = any(hasattr(factory, "relax") for factory, _ in parts)
-    return replace(_joined(task, made, name), name=name, task=task, reference=reference)
+    return replace(join(task, made, name), name=name, task=task, reference=reference)
 
 
 def studies() -> dict[str, Any]:
@@ -124,8 +124,28 @@ def learner(task: Task, name: str, known: Mapping[str, Callable[..., Any]] | Non
     return replace(factory(task, **knobs), name=name.strip())
 
 
-def _joined(task: Task, parts: list[Policy], name: str) -> Policy:
-    """One policy of several that decide for different agent classes."""
+def only(policy: Policy, *classes: str) -> Policy:
+    """A policy as it decides for some agent classes alone, to be joined with others that decide for the rest."""
+
+    def act(carry: Any, view: View, key: jax.Array) -> tuple[Any, Any]:
+        carry, action = policy.act(carry, view, key)
+        return carry, {name: getattr(action, name) for name in classes}
+
+    return Policy(
+        name=policy.name,
+        task=policy.task,
+        act=act,
+        init=policy.init,
+        information=policy.information,
+        runs_on=policy.runs_on,
+        params=policy.params,
+        controls=classes,
+        reference=policy.reference,
+    )
+
+
+def join(task: Task, parts: list[Policy], name: str) -> Policy:
+    """One policy, called `name`, of several that decide for different agent classes. Raises InputError where a class has nobody, or two."""
     classes = set(task.spec.agents)
     controlled = [agents for part in parts for agents in (part.controls or tuple(classes))]
     twice = sorted({agents for agents in controlled if controlled.count(agents) > 1})

@@ -28,7 +28,7 @@ def pooled(numerator: np.ndarray, denominator: np.ndarray) -> Estimate:
     value = _ratio(numerator.sum(), denominator.sum())
     if len(numerator) < 2:
         return Estimate(value, None)
-    times = _resamples(len(numerator))
+    times = resamples(len(numerator))
     return Estimate(value, _interval(_ratio(times @ numerator, times @ denominator)))
 
 
@@ -40,7 +40,7 @@ def paired_difference(first: tuple[np.ndarray, np.ndarray], second: tuple[np.nda
     value = _ratio(first[0].sum(), first[1].sum()) - _ratio(second[0].sum(), second[1].sum())
     if len(first[0]) < 2:
         return Estimate(value, None)
-    times = _resamples(len(first[0]))
+    times = resamples(len(first[0]))
     ratios = [_ratio(times @ numerator, times @ denominator) for numerator, denominator in (first, second)]
     return Estimate(value, _interval(ratios[0] - ratios[1]))
 
@@ -108,7 +108,7 @@ def _student(mean: float, deviations: np.ndarray) -> tuple[float, float] | None:
 
 
 @lru_cache(maxsize=4)
-def _resamples(episodes: int) -> np.ndarray:
+def resamples(episodes: int) -> np.ndarray:
     """How often each episode is in each resample, (resamples, episodes); the same for every metric, so drawn once."""
     chosen = np.random.default_rng(0).integers(0, episodes, (RESAMPLES, episodes))
     flat = chosen + episodes * np.arange(RESAMPLES)[:, None]

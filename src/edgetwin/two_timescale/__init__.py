@@ -10,6 +10,7 @@ PROBLEM = Problem(
     task=TwoTimescale,
     policies=rules.POLICIES,
     learners="edgetwin.two_timescale.agents:LEARNERS",
+    studies="edgetwin.two_timescale.figures:STUDIES",
     compared=(
         "full-power+nearest",
         "inversion[snr=5]+nearest",

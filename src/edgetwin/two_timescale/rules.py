@@ -78,6 +78,14 @@ def distance_rule(
     return _power_rule(task, lambda sight, mean_gain: share(sight.data_bits, mean_gain), params)
 
 
+def equal_shares(task: TwoTimescale) -> Policy:
+    """The rules' CPU and link scores alone, the same for every user: what the stations of a trained policy are compared with."""
+    equal = jnp.ones((task.sites, 2 * task.users))
+    return Policy(
+        name="equal-shares", task=task, act=lambda carry, view, key: (carry, {"stations": equal}), controls=("stations",)
+    )
+
+
 def _deployment(task: TwoTimescale, act: Any, init: Any) -> Policy:
     return Policy(name="", task=task, act=act, init=init, controls=DEPLOYMENT)
 
