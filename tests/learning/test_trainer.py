@@ -3,20 +3,23 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from edgetwin import cli
 from edgetwin.errors import InputError
-from edgetwin.learning import algorithms, arrays, dqn, sac, trainer
-from edgetwin.learning.learner import BUDGETS
+from edgetwin.learning import algorithms, arrays, dqn, runs, sac, trainer
+from edgetwin.learning.learner import BUDGETS, Learner
 from edgetwin.problem import episode_keys
 from learning import probes
 from processes import HEEDING_INTERRUPTS
@@ -235,10 +238,7 @@ def damage(file, how):
 
 @pytest.mark.parametrize("how", ["truncated", "one bit", "empty", "something else"])
 def test_a_damaged_checkpoint_is_refused(learner, whole, tmp_path, how):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    for file in whole.folder.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
+    folder = copied(whole.folder, tmp_path / "run")
     damage(folder / "checkpoint.safetensors", how)
     with pytest.raises(InputError, match=r"checkpoint\.safetensors: is damaged") as refused:
         trainer.resume(learner, folder)
@@ -252,6 +252,26 @@ def test_a_checkpoint_of_another_run_is_refused(learner, whole, tmp_path):
         trainer.resume(learner, tmp_path / "run")
 
 
+def copied(folder, to):
+    to.mkdir()
+    for file in folder.iterdir():
+        (to / file.name).write_bytes(file.read_bytes())
+    return to
+
+
+@pytest.mark.parametrize("name", ["edgetwin", "jax"])
+def test_a_run_of_another_version_is_refused_but_its_policy_is_not(learner, whole, monkeypatch, name):
+    """Another version may compute something else; then the rest of the run would not be that of the run. A policy only needs to fit."""
+    then = whole.about["versions"][name]
+    monkeypatch.setattr(*((runs, "version", lambda package: "99.0") if name == "edgetwin" else (jax, "__version__", "99.0")))
+    with pytest.raises(
+        InputError, match=rf"is a run of {name} {re.escape(then)}, not 99\.0: resume it with the {name} that began it"
+    ):
+        trainer.resume(learner, whole.folder)
+    loaded = runs.load(whole.folder, learner.task, algorithms.LEARNERS)
+    assert loaded.about["versions"][name] == then and loaded.name == whole.name
+
+
 def test_a_folder_without_a_run_is_refused(learner, tmp_path):
     with pytest.raises(InputError, match=r"holds no run \(there is no run.json in it\)"):
         trainer.resume(learner, tmp_path)
@@ -260,10 +280,102 @@ def test_a_folder_without_a_run_is_refused(learner, tmp_path):
         trainer.resume(learner, tmp_path)
 
 
-def test_parameters_that_are_no_longer_finite_are_told():
-    learner = dqn.dqn(probes.constant(), dqn.Settings(learning_rate=1e30, first_update=0))
-    with pytest.raises(InputError, match="no longer finite after .* slots: lower the learning rate"):
-        trainer.train(learner, 0, 1, evaluations=1)
+class Sums(NamedTuple):
+    """What the learner below learns, and how often it has."""
+
+    weights: jax.Array
+    blocks: jax.Array
+
+
+def diverging(**wrong):
+    """A learner of blocks of 10 slots which from its third on has other figures, or in its `weights` what is said."""
+    usual = {"users_loss": 1.0, "stations_loss": jnp.ones(3), "ratio": jnp.ones(2), "return": 1.0}
+
+    def block(state):
+        late = state.blocks >= 2
+        after = state.weights + jnp.where(late, wrong.get("weights", 1.0), 1.0)
+        return Sums(after, state.blocks + 1), {
+            name: jnp.where(late, wrong.get(name, value), value) for name, value in {**usual, "updates": 1}.items()
+        }
+
+    task = probes.constant()
+    return Learner(
+        name="sums",
+        task=task,
+        settings=Sums(0, 0),
+        block_slots=10,
+        init=lambda key: Sums(jnp.zeros(2), jnp.zeros((), jnp.int32)),
+        block=block,
+        policy=lambda state: (),
+        act=lambda params, observation, key: task.action(jnp.zeros((1, 1), jnp.int32)),
+        learned=lambda state: state,
+    )
+
+
+DIVERGED = {
+    "a loss": ({"users_loss": jnp.nan}, r"users_loss became nan"),
+    "an infinite loss": ({"users_loss": -jnp.inf}, r"users_loss became -inf"),
+    "one loss of several": ({"stations_loss": jnp.array([1, jnp.nan, 1])}, r"stations_loss became \[ ?1\. +nan +1\.\]"),
+    "what is learned": ({"weights": jnp.array([0, jnp.inf])}, r"weights became nan or infinite"),
+}
+
+
+@pytest.mark.parametrize("what", DIVERGED)
+def test_a_training_that_diverges_stops_with_what_was_good(tmp_path, what):
+    """It says what, and where; checkpoint, policy and metrics are those of the block before. Going on ends in the same place."""
+    wrong, said = DIVERGED[what]
+    learner, folder = diverging(**wrong), tmp_path / "run"
+    where = rf"^sums: {said} between slots 20 and 30: lower the learning rate; what it had learned before is kept in {folder}$"
+    with pytest.raises(InputError, match=where):
+        trainer.train(learner, 0, 100, folder, evaluations=1, evaluation_episodes=1)
+    found, about = arrays.read(folder / "checkpoint.safetensors")
+    assert (found[".weights"] == 2).all() and int(found[".blocks"]) == 2 == about["done"]["blocks"]
+    assert arrays.read(folder / "policy.safetensors")[1]["trained_slots"] == 20
+    assert [line["slots"] for line in lines_of(folder)] == [0, 10, 20]
+    with pytest.raises(InputError, match=where):
+        trainer.resume(learner, folder)
+    with pytest.raises(InputError, match=r"lower the learning rate$"):
+        trainer.train(learner, 0, 100, evaluations=1, evaluation_episodes=1)
+
+
+@pytest.mark.parametrize(
+    "figures", [{"return": jnp.nan}, {"ratio": jnp.array([jnp.nan, 2])}, {"users_loss": jnp.nan, "updates": 0}]
+)
+def test_figures_that_may_be_missing_do_not_stop_a_training(figures):
+    """No episode ended, or nothing was learned yet. A row of figures is a list in the metrics."""
+    run = trainer.train(diverging(**figures), 0, 30, evaluations=1, evaluation_episodes=1)
+    last = run.metrics[-1]["training"]
+    assert run.metrics[1]["training"] == {
+        **last,
+        "users_loss": 1,
+        "stations_loss": [1, 1, 1],
+        "ratio": [1, 1],
+        "return": 1,
+        "updates": 1,
+    }
+    for name, value in figures.items():
+        expected = [None if np.isnan(each) else each for each in np.atleast_1d(value)]
+        assert last[name] == (expected if np.ndim(value) else expected[0])
+
+
+def test_losses_are_means_over_the_updates_that_were_made():
+    """One follows every 16 slots from 6000 on. In the first block of 4096 there is none, and no loss, which is not taken for a divergence."""
+    learner = dqn.dqn(probes.constant(), dqn.Settings(first_update=6000))
+    run = trainer.train(learner, 0, 2 * learner.block_slots, evaluations=1, evaluation_episodes=1)
+    first, second = (line["training"] for line in run.metrics[1:])
+    assert first == {"return": 8, "updates": 0, "q_loss": None, "q_mean": None}
+    assert second["updates"] == 8192 // 16 - 6000 // 16 + 1
+    assert 0 < second["q_loss"] < 2 and 0 < second["q_mean"] < 2
+
+
+def test_the_command_says_what_diverged(capsys, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(TESTS))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "learning.probes:PROBLEM", "--algo", "sac[temperature=1e38]", "--json"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "policy_loss became -inf between slots 0 and 4,096: lower the learning rate" in printed.err
+    assert len(printed.err.strip().splitlines()) == 1
 
 
 def test_the_command_trains_resumes_and_answers_in_json(capsys, tmp_path, monkeypatch):
@@ -306,5 +418,5 @@ def test_mistakes_are_told_in_one_line(capsys, tmp_path, monkeypatch, mistake):
 
 
 def test_a_task_without_algorithms_says_so(capsys):
-    assert cli.main(["train", "two-timescale", "--algo", "sac", "--set", "users.count=3"]) == 2
-    assert "task 'two-timescale' has no algorithms" in capsys.readouterr().err
+    assert cli.main(["train", "toys:TRACK", "--algo", "sac", "--scenario", "two-timescale/physical"]) == 2
+    assert "has no algorithms" in capsys.readouterr().err

@@ -87,7 +87,7 @@ def off_policy(name: str, task: Task, settings: Any, method: Method) -> Learner:
 
     def wait(learned: Any, batch: Transition) -> tuple[Any, dict[str, jax.Array]]:
         figures = jax.eval_shape(method.update, learned, batch)[1]
-        return learned, jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), figures)
+        return learned, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), figures)
 
     def round_of(state: State, draws: tuple[jax.Array, jax.Array]) -> tuple[State, Any]:
         noise, bits = draws
@@ -98,7 +98,7 @@ def off_policy(name: str, task: Task, settings: Any, method: Method) -> Learner:
             return jax.lax.cond(ready, method.update, wait, learned, ring.sample(state.replay, bits))
 
         learned, figures = jax.lax.scan(once, state.learned, bits)
-        return state._replace(learned=learned), (ends, figures)
+        return state._replace(learned=learned), (ends, updates * ready, figures)
 
     def block(state: State) -> tuple[State, dict[str, jax.Array]]:
         key, noise, bits = jax.random.split(state.key, 3)
@@ -107,9 +107,10 @@ def off_policy(name: str, task: Task, settings: Any, method: Method) -> Learner:
             _flat(jax.random.uniform, noise, shape),
             _flat(jax.random.bits, bits, (iterations, updates, settings.batch)),
         )
-        state, ((returns, episodes), figures) = jax.lax.scan(round_of, state._replace(key=key), draws)
-        means = {"return": jnp.sum(returns) / jnp.sum(episodes), **jax.tree.map(jnp.nanmean, figures)}
-        return state, means
+        state, ((returns, episodes), made, figures) = jax.lax.scan(round_of, state._replace(key=key), draws)
+        made = jnp.sum(made)
+        means = {name: jnp.sum(figure) / made for name, figure in figures.items()}
+        return state, {"return": jnp.sum(returns) / jnp.sum(episodes), "updates": made, **means}
 
     def act(params: Any, observation: Any, key: jax.Array) -> Any:
         return task.action(**{agent: method.greedy(params, getattr(observation, agent))[:, None]})
@@ -123,6 +124,7 @@ def off_policy(name: str, task: Task, settings: Any, method: Method) -> Learner:
         block=block,
         policy=lambda state: method.policy(state.learned),
         act=act,
+        learned=lambda state: state.learned,
     )
 
 

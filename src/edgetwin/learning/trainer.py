@@ -85,7 +85,8 @@ def train(
     The deterministic policy is evaluated at the start, and `evaluations` times after it, the last at the end; on the same
     `evaluation_episodes` for every training. With `out`, the run is kept in that folder. progress(slots, budget, line) is told each
     line of the metrics.
-    Raises InputError for an impossible number, or a folder that holds a run; Stopped on ^C.
+    Raises InputError for an impossible number, a folder that holds a run, and where learning diverges: a loss, or what is learned, is
+    no longer finite. Then the folder holds what was learned up to the block in which that happened. Raises Stopped on ^C.
     """
     for name, value in (("evaluations", evaluations), ("evaluation episodes", evaluation_episodes)):
         if value < 1:
@@ -105,8 +106,8 @@ def train(
 def resume(learner: Learner, folder: Path, progress: Progress = lambda slots, budget, line: None) -> Run:
     """Goes on with the run in `folder` from its last checkpoint to its budget; without a checkpoint, from its beginning.
 
-    The result is that of a training that was never stopped, bit for bit. Raises InputError for a run of another learner or scenario,
-    and for a damaged folder; Stopped on ^C.
+    The result is that of a training that was never stopped, bit for bit. Raises InputError for a run of another learner, scenario or
+    version, for a damaged folder, and where learning diverges; Stopped on ^C.
     """
     about = read_run(folder)
     check_same(about, learner, folder)
@@ -129,12 +130,18 @@ def slots_of(learner: Learner, budget: int | str) -> int:
 
 
 def check_same(about: Mapping[str, Any], learner: Learner, folder: Path) -> None:
-    """Raises InputError where a run's folder or checkpoint is that of another task, scenario, algorithm or setting."""
+    """Raises InputError where a run's folder or checkpoint is that of another task, algorithm, version, scenario or setting."""
     here = identity(learner, about["seed"])
     for key in ("task", "algorithm"):
         if about[key] != here[key]:
             raise InputError(
                 f"{folder}: is a run of {key} {about[key]}, not {here[key]}: resume it as such, or train into another folder"
+            )
+    for name, value in here["versions"].items():
+        if about["versions"].get(name) != value:
+            raise InputError(
+                f"{folder}: is a run of {name} {about['versions'].get(name)}, not {value}: "
+                f"resume it with the {name} that began it, or train into another folder"
             )
     if about["scenario"]["digest"] != here["scenario"]["digest"]:
         what = differences(about["scenario"], here["scenario"])
@@ -216,7 +223,15 @@ def _advanced(
     began = time.monotonic()
     state, figures = programs(learner).block(training.state)
     after = training._replace(state=_plainly_typed(state), blocks=training.blocks + 1)
-    line = {"slots": after.blocks * learner.block_slots, "training": {key: _number(value) for key, value in figures.items()}}
+    slots = after.blocks * learner.block_slots
+    if wrong := _not_finite(learner, state, figures):
+        if folder is not None:
+            _keep(learner, about, training, folder)
+        kept = "" if folder is None else f"; what it had learned before is kept in {folder}"
+        raise InputError(
+            f"{learner.name}: {wrong} between slots {slots - learner.block_slots:,} and {slots:,}: lower the learning rate{kept}"
+        )
+    line = {"slots": slots, "training": {key: _numbers(value) for key, value in figures.items()}}
     due = {math.ceil(blocks * time / about["evaluation"]["times"]) for time in range(1, about["evaluation"]["times"] + 1)}
     if after.blocks in due:
         line |= _evaluated(learner, about, after)
@@ -225,12 +240,19 @@ def _advanced(
 
 def _evaluated(learner: Learner, about: dict[str, Any], training: Training) -> dict[str, Any]:
     params = programs(learner).policy(training.state)
-    if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(params)):
-        slots = training.blocks * learner.block_slots
-        raise InputError(
-            f"{learner.name}: the policy's parameters are no longer finite after {slots:,} slots: lower the learning rate"
-        )
     return {"evaluation": evaluate(learner, params, about["evaluation"]["episodes"])}
+
+
+def _not_finite(learner: Learner, state: Any, figures: Mapping[str, Any]) -> str:
+    """What says that learning has diverged: a loss, or a part of what is learned; empty where all is well."""
+    for name, value in figures.items():
+        if name.endswith("loss") and figures.get("updates", 1) > 0 and not np.isfinite(value).all():
+            return f"{name} became {np.asarray(value)}"
+    learned = (learner.learned or programs(learner).policy)(state)
+    for place, leaf in jax.tree_util.tree_leaves_with_path(learned):
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.isfinite(leaf).all():
+            return f"{jax.tree_util.keystr(place).lstrip('.') or 'the parameters'} became nan or infinite"
+    return ""
 
 
 def _noted(
@@ -297,6 +319,12 @@ def _number(value: Any) -> float | None:
     with suppress(TypeError):
         return float(value) if math.isfinite(value) else None
     return None
+
+
+def _numbers(figure: Any) -> Any:
+    """A figure as JSON has it: a number, or a list of them; None for what is not finite."""
+    values = np.asarray(figure)
+    return [_numbers(value) for value in values] if values.ndim else _number(values)
 
 
 def _dumped(line: dict[str, Any]) -> str:
