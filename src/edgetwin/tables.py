@@ -19,8 +19,10 @@ from edgetwin.evaluation.study_output import with_unit
 from edgetwin.evaluation.study_run import Reproduction
 from edgetwin.evaluation.study_workers import State
 from edgetwin.learning.runs import Run
-from edgetwin.problem import Metric
+from edgetwin.problem import Spec
 from edgetwin.scenario import Scenario
+
+LOSSES_SHOWN = 3
 
 
 def progress_bar(total: int, unit: str) -> Progress:
@@ -38,20 +40,19 @@ def progress_bar(total: int, unit: str) -> Progress:
     return bar
 
 
-def training_bar(budget: int, metrics: Mapping[str, Metric]) -> tuple[Progress, Callable[[Mapping[str, Any]], None]]:
-    """A bar over the slots of a training, and what tells it a line of the metrics: return, losses, and the evaluated metrics so far."""
-    bar = progress_bar(budget, "training")
+def training_bar(budget: int, spec: Spec) -> tuple[Progress, Callable[[Mapping[str, Any]], None]]:
+    """A bar over the slots of a training, and what tells it a line of the metrics: what was evaluated last, return, and losses if they are few."""
+    bar = progress_bar(budget, "compiling")
+    judged = spec.frontier[::-1] if spec.frontier else [name for name, metric in spec.metrics.items() if metric.better][:2]
     shown: dict[str, str] = {}
 
     def tell(line: Mapping[str, Any]) -> None:
-        figures = {
-            **(line.get("training") or {}),
-            **{name: each["mean"] for name, each in (line.get("evaluation") or {}).items()},
-        }
-        judged = [name for name, metric in metrics.items() if metric.better is not None][:2]
-        wanted = ["return", *(name for name in figures if name.endswith("loss")), *judged]
+        training = line.get("training") or {}
+        losses = [name for name in training if name.endswith("loss")]
+        figures = {name: each["mean"] for name, each in (line.get("evaluation") or {}).items()} | training
+        wanted = [*judged, "return", *(losses if len(losses) <= LOSSES_SHOWN else ())]
         shown.update({name: number(figures[name]) for name in wanted if figures.get(name) is not None})
-        text = "  ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())
+        text = "  ".join(f"{_words(name)} {value}" for name, value in shown.items())
         bar.update(bar.task_ids[0], completed=min(line["slots"], budget), description=escape(text))
 
     return bar, tell
