@@ -17,6 +17,7 @@ thirdparty: $(VENV)/installed-thirdparty
 results: $(VENV)/installed
 	$(VENV)/bin/python benchmarks/two_timescale.py
 	$(VENV)/bin/python benchmarks/network_sync.py
+	$(VENV)/bin/python benchmarks/beta_happo.py
 
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .

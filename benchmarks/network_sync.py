@@ -4,47 +4,18 @@ make results      (or this script alone; jobs done before, in edgetwin-reproduce
 """
 
 import platform
-import shutil
-from pathlib import Path
+
+from study_pages import DOCS, run, section
 
 import edgetwin as et
-from edgetwin.evaluation.study_output import claims_markdown, table_markdown
-from edgetwin.tables import study_bar
+from edgetwin.evaluation.study_output import table_markdown
 
-DOCS = Path(__file__).parent.parent / "docs"
 STUDIES = (
     ("network-sync/fig2", "full"),
     ("network-sync/fig3", "full"),
     ("network-sync/ablation", "quick"),
     ("network-sync/partial", "quick"),
 )
-
-
-def run(name, scale):
-    """A study's outcome; jobs done before are not done again."""
-    bar, report = study_bar()
-    with bar:
-        done = et.reproduce(name, scale, workers=2, progress=report)
-    if done.failed:
-        raise SystemExit(f"{name}: {done.failed}")
-    return done
-
-
-def section(name, done):
-    """A study's claims, pictures and tables as Markdown; its pictures go to docs/pictures."""
-    scale = done.scale
-    short = name.replace("/", "-")
-    parts = [
-        f"## {done.study.title} ({done.study.reproduces})\n",
-        f"`edgetwin reproduce {name} --scale {scale}`. {done.study.summary}\n",
-    ]
-    for picture in sorted(path for path in done.files if path.suffix == ".png"):
-        shutil.copyfile(picture, DOCS / "pictures" / f"{short}-{picture.name}")
-        parts.append(f"![{done.study.title}: {picture.stem}](pictures/{short}-{picture.name})\n")
-    for table in done.tables:
-        parts.append(f"**{table.title}**\n\n{table_markdown(table)}")
-    parts.append(f"### Claims\n\n{claims_markdown(done.claims).replace('## ', '#### ')}")
-    return "\n".join(parts)
 
 
 def update_readme(done):
@@ -73,5 +44,4 @@ for what was learned, over episodes or paths for the rest. Verdicts are computed
 
 
 if __name__ == "__main__":
-    (DOCS / "pictures").mkdir(parents=True, exist_ok=True)
     main()

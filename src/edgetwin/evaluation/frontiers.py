@@ -61,5 +61,7 @@ def _over(ratio: Ratio, times: np.ndarray) -> np.ndarray:
 def _height(x: float, at: np.ndarray, height: np.ndarray) -> float:
     """The frontier's log y at x. at, height: (places,)."""
     order = np.argsort(at)
-    falling = isotonic_regression(height[order], increasing=False).x
-    return float(np.interp(x, at[order], falling, right=np.nan))
+    at, height = at[order], height[order]
+    if (np.diff(height) > 0).any():
+        height = isotonic_regression(height, increasing=False).x
+    return float(np.interp(x, at, height, right=np.nan))

@@ -46,7 +46,6 @@ def training(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
         times, episodes = settings["evaluations"], settings["evaluation_episodes"]
         run = trainer.train(learner, settings["seed"], settings["budget"], run_folder, times, episodes)
     evaluated = [line for line in run.metrics if "evaluation" in line]
-    blocks = [line["training"] for line in run.metrics if "training" in line]
     whole = replace(run, name=LEARNED)
     comparison = compare(task, [whole, *(mixed(run) if settings["parts"] else [])], settings["episodes"])
     return {
@@ -56,8 +55,7 @@ def training(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
         },
         "shares": _shares(comparison),
         "seconds": run.metrics[-1]["seconds"],
-        "updates": len(blocks),
-        "finite": all(value is not None for block in blocks for name, value in block.items() if name != "return"),
+        "updates": sum("training" in line for line in run.metrics),
     }
 
 
