@@ -147,7 +147,8 @@ def test_a_study_tells_and_draws_all_of_it(name, scale):
     results = invented(study, scale, learned_above(8))
     tables = study.tables(results)
     assert all(len(row) == len(table.columns) for table in tables for row in table.rows)
-    assert set(study.draw(results)) == ({"plane", "learning-energy", "learning-failures"} if name == "learned" else set())
+    pictures = {"plane", "plane-near", "learning-energy", "learning-failures"} if name == "learned" else set()
+    assert set(study.draw(results)) == pictures
     assert registry.study(f"two-timescale/{name}") is study
 
 

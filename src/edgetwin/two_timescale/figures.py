@@ -225,7 +225,7 @@ def _tables(results: Results) -> list[Table]:
 
 
 def _pictures(results: Results) -> dict[str, Figure]:
-    figures = {"plane": _plane(results)}
+    figures = {"plane": _plane(results, (*SHOWN, PAPER), RULES), "plane-near": _plane(results, SHOWN, ())}
     told = {ENERGY: "energy, mJ per user and slot", FAILURE: "failed requests per request"}
     for metric in CURVES:
         found = {
@@ -233,10 +233,10 @@ def _pictures(results: Results) -> dict[str, Figure]:
             for name in (*SHOWN, PAPER)
         }
         levels = [
-            Level(name, pooled(*shares(value, name)[metric]).mean)
-            for name, value in [
-                (rule_name(0.05, "nearest"), chosen(results, target=0.05)[0]),
-                *((name, chosen(results, shown="rules")[0]) for name in RULES),
+            Level(label, pooled(*shares(value, name)[metric]).mean)
+            for label, name, value in [
+                ("distance-rule+nearest, 5 %", rule_name(0.05, "nearest"), chosen(results, target=0.05)[0]),
+                *((name, name, chosen(results, shown="rules")[0]) for name in RULES),
             ]
         ]
         meaning = "on networks of the evaluation; thin: seeds, thick: their mean with its 95 % interval; dashed: rules, on the comparison's networks"
@@ -248,28 +248,29 @@ def _pictures(results: Results) -> dict[str, Figure]:
     return figures
 
 
-def _plane(results: Results) -> Figure:
-    """Failures and energy: the rule's frontiers, the bound, and every seed of what was learned."""
+def _plane(results: Results, learned: Sequence[str], rules: Sequence[str]) -> Figure:
+    """Failures and energy: the tuned rule with every deployment, the bound, every seed of what was learned, and other rules."""
     figure, axes = empty(8.6, 5.2)
-    bound = np.array(chosen(results, shown="rules")[0]["bound"])
+    found = chosen(results, shown="rules")[0]
+    farthest = []
     for style, deployment in zip(("-", "--", ":"), DEPLOYMENTS, strict=True):
         x, y = _middles(_frontier(results, deployment))
         order = np.argsort(x)
         axes.plot(x[order], y[order], style, color=INK, linewidth=1.2, marker=".", label=f"distance-rule+{deployment}, tuned")
-    rules = [shares(chosen(results, shown="rules")[0], name) for name in RULES]
-    learned = {name: [shares(value) for value in chosen(results, shown=name)] for name in (*SHOWN, PAPER)}
-    highest: list[float] = []
-    for number, (name, each) in enumerate(
-        [*learned.items(), *((name, [share]) for name, share in zip(RULES, rules, strict=True))], 1
-    ):
+    shown = {name: [shares(value) for value in chosen(results, shown=name)] for name in learned}
+    shown |= {name: [shares(found, name)] for name in rules}
+    for number, (name, each) in enumerate(shown.items(), 1):
         x, y = _middles([Place(share[FAILURE], share[ENERGY]) for share in each])
-        axes.plot(x, y, "osD^v"[number - 1], color=colour(number), markersize=7, linestyle="", label=name)
-        highest += [*x]
-    right = min(1.05 * max(highest), float(BOUND_AT[-1]))
+        axes.plot(x, y, "osD^v"[number - 1], color=colour(number), markersize=6, linestyle="", label=name)
+        farthest.append(x.max())
+    right = min(1.25 * max(farthest), float(BOUND_AT[-1]))
     kept = right >= BOUND_AT
-    axes.plot(BOUND_AT[kept], bound[kept], color=INK, linewidth=1.8, label="proven lower bound")
-    log_where_wide(axes, [line for each in axes.lines for line in np.asarray(each.get_ydata(), dtype=float)])
+    axes.plot(BOUND_AT[kept], np.array(found["bound"])[kept], color=INK, linewidth=1.8, label="proven lower bound")
+    points = np.concatenate([np.asarray(line.get_xydata(), dtype=float) for line in axes.lines])
+    seen = points[points[:, 0] <= right, 1]
+    log_where_wide(axes, list(seen))
     axes.set_xlim(0, right)
+    axes.set_ylim(seen.min() / 1.2, seen.max() * 1.2)
     axes.set_xlabel("failed requests per request")
     axes.set_title("energy, mJ per user and slot", loc="left", fontsize=11)
     axes.legend(frameon=False, fontsize=9)
