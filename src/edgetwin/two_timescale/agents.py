@@ -21,6 +21,7 @@ from edgetwin.learning.learner import Learner
 from edgetwin.learning.networks import mlp
 from edgetwin.learning.roles import Role, plain_role
 from edgetwin.problem import Categorical, Outcome
+from edgetwin.scenario import replace as replaced
 from edgetwin.two_timescale import credit
 from edgetwin.two_timescale.observation import Observation
 from edgetwin.two_timescale.task import Action, State, TwoTimescale
@@ -42,6 +43,7 @@ class Fitting(NamedTuple):
     computed from it. per_user: stations and centre look at users one by one with one small network, instead of at all at once. rewards:
     (28) and (26) as printed, one cost of the whole network, or each action's own difference. failure_price_mj: of a failed request, in
     place of ηY. discount: of users and stations. centre_horizon_frames: for how many frames a move pays (0: (27) as printed).
+    training_frames: after how many an episode of the training begins anew elsewhere (0: as the scenario has it).
     """
 
     distribution: Literal["mode", "softplus", "gaussian"] = "mode"
@@ -52,17 +54,18 @@ class Fitting(NamedTuple):
     failure_price_mj: float = 15.0
     discount: float = 0.0
     centre_horizon_frames: float = 4.0
+    training_frames: int = 5
     shared: bool = False
 
 
-PAPER = Fitting("softplus", "linear", "raw", False, "printed", 0.0, 0.9, 0.0)
+PAPER = Fitting("softplus", "linear", "raw", False, "printed", 0.0, 0.9, 0.0, 0)
 
 
 HEADS = {"mode": heads.beta_by_mode, "softplus": heads.beta_by_softplus, "gaussian": heads.gaussian}
 LEARNING = algorithm.Settings(
-    environments=64,
+    environments=128,
     slots_per_update=5120,
-    epochs=1,
+    epochs=2,
     minibatches=10,
     learning_rate=1e-3,
     critic_learning_rate=1e-3,
@@ -79,14 +82,17 @@ LEARNING = algorithm.Settings(
 def fitted(name: str, task: TwoTimescale, settings: algorithm.Settings, fitting: Fitting) -> Learner:
     """HAPPO on this task. Its settings are the algorithm's and the fitting's together. Raises InputError for what makes no sense."""
     _check(name, fitting)
+    played = task
+    if fitting.training_frames and fitting.training_frames < task.radio.frames:
+        played = TwoTimescale(replaced(task.scenario, {"two_timescale.frames": fitting.training_frames}))
     roles = {
         "users": users_role(task, fitting),
         "stations": stations_role(task, fitting),
         "centre": centre_role(task, fitting),
     }
-    learner = algorithm.happo(name, task, settings, roles, credit_of(task, fitting))
+    learner = algorithm.happo(name, played, settings, roles, credit_of(task, fitting))
     together: Any = namedtuple("Settings", [*settings._fields, *fitting._fields])  # type: ignore[misc]
-    return replace(learner, settings=together(*settings, *fitting))
+    return replace(learner, task=task, settings=together(*settings, *fitting))
 
 
 def users_role(task: TwoTimescale, fitting: Fitting) -> Role:
@@ -326,7 +332,7 @@ def beta_happo_shared(
     anneal_slots: int = LEARNING.anneal_slots,
 ) -> Learner:
     """The same with one actor for all users and one for all stations; M then runs between classes."""
-    settings = LEARNING._replace(anneal_slots=anneal_slots)
+    settings = LEARNING._replace(anneal_slots=anneal_slots, epochs=1)
     return fitted("beta-happo-shared", task, settings, Fitting(failure_price_mj=failure_price_mj, shared=True))
 
 
