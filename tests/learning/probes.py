@@ -44,6 +44,7 @@ class Chain:
             slots=slots,
             comparison_slots=slots,
             report_slots=slots,
+            state_size=self.places,
         )
 
     def reset(self, key):
@@ -51,7 +52,7 @@ class Chain:
         return ProbeState(jnp.zeros((), jnp.int32), key, place)
 
     def observe(self, state):
-        return Agents(jax.nn.one_hot(state.place, self.places)[None])
+        return Agents(self.global_state(state)[None])
 
     def action(self, agent):
         return Agents(agent)
@@ -66,7 +67,7 @@ class Chain:
         return after, Outcome(Agents(reward[None]), terminated, truncated, {"reward": reward, "slots": jnp.ones(())})
 
     def global_state(self, state):
-        return jnp.zeros(0)
+        return jax.nn.one_hot(state.place, self.places)
 
     def world(self, state):
         return state.slot
@@ -132,6 +133,16 @@ def random_mdp(seed=0, places=5, choices=3):
     """A random process: everything can follow everything."""
     rng = np.random.default_rng(seed)
     return Chain(rng.dirichlet(np.ones(places), (places, choices)), rng.normal(size=(places, choices)), slots=16)
+
+
+def together(*chains, slots):
+    """All of them as one process that begins in any place of any, and which of its places are whose."""
+    ends = np.cumsum([chain.places for chain in chains])
+    parts = [range(end - chain.places, end) for chain, end in zip(chains, ends, strict=True)]
+    transition, reward = np.zeros((ends[-1], 2, ends[-1])), np.concatenate([chain.reward for chain in chains])
+    for chain, part in zip(chains, parts, strict=True):
+        transition[np.ix_(part, range(2), part)] = chain.transition
+    return Chain(transition, reward, np.concatenate([chain.terminal for chain in chains]), slots), parts
 
 
 def _problem(scenario):
