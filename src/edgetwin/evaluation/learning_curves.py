@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from edgetwin.evaluation.plots import INK, apart, colour, empty, log_where_wide, say_it_as_it_is, wrapped
 from edgetwin.evaluation.statistics import seed_mean
@@ -17,13 +17,15 @@ LABEL_GAP, LETTERS = 12.5, 30
 
 
 class Curve(NamedTuple):
-    """A name, slots (points,), and at each of them the mean over seeds and its 95 % interval, (points,); NaN where one seed has none."""
+    """A name, slots (points,), and at each of them the mean over seeds and its 95 % interval, (points,); NaN where one seed has none.
+    `hue` is its colour, by default that of its place."""
 
     name: str
     slots: np.ndarray
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    hue: str = ""
 
 
 class Level(NamedTuple):
@@ -31,6 +33,7 @@ class Level(NamedTuple):
 
     name: str
     value: float
+    hue: str = INK
 
 
 def aligned(runs: Sequence[tuple[Sequence[float], Sequence[float | None]]]) -> tuple[np.ndarray, np.ndarray]:
@@ -68,23 +71,25 @@ def learning_curves(curves: Sequence[Curve], levels: Sequence[Level], metric: st
     """
     figure, axes = empty(8.6, 4.6)
     axes.set_title("\n".join([metric, *wrapped(meaning, 90)]), loc="left", fontsize=11, pad=10)
-    last = max((float(line.slots[-1]) for line in curves), default=1.0)
+    last = max((float(line.slots[-1]) for line in curves), default=0.0)
     ends: list[tuple[float, str, str]] = []
     for number, line in enumerate(curves, 1):
-        axes.plot(line.slots, line.mean, color=colour(number), linewidth=1.7)
-        axes.fill_between(line.slots, line.low, line.high, color=colour(number), alpha=0.16, linewidth=0)
-        ends.append((float(line.mean[-1]), line.name, colour(number)))
+        hue = line.hue or colour(number)
+        axes.plot(line.slots, line.mean, color=hue, linewidth=1.7)
+        axes.fill_between(line.slots, line.low, line.high, color=hue, alpha=0.16, linewidth=0)
+        ends.append((float(line.mean[-1]), line.name, hue))
     shown = [value for line in curves for value in line.mean] + [level.value for level in levels]
     log_where_wide(axes, shown)
     bottom, top = _range(shown, axes.get_yscale() == "log")
     axes.set_ylim(bottom, top)
     for level in levels:
-        axes.axhline(level.value, color=INK, linewidth=1.1, linestyle=(0, (4, 3)))
-        ends.append((level.value, level.name, INK))
-    axes.set_xlim(0, last)
+        axes.axhline(level.value, color=level.hue, linewidth=1.1, linestyle=(0, (4, 3)))
+        ends.append((level.value, level.name, level.hue))
+    axes.set_xlim(0, last or 1.0)
     axes.set_xlabel("training slots")
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    _name_ends(figure, ends)
+    name_ends(figure, ends)
     say_it_as_it_is(figure)
     return figure
 
@@ -99,7 +104,7 @@ def _range(values: Sequence[float], logarithmic: bool) -> tuple[float, float]:
     return float(finite.min() - margin), float(finite.max() + margin)
 
 
-def _name_ends(figure: Figure, ends: Sequence[tuple[float, str, str]]) -> None:
+def name_ends(figure: Figure, ends: Sequence[tuple[float, str, str]]) -> None:
     """Writes (value, name, colour) right of the axes, apart from each other, a thin line leading to each from where it belongs."""
     axes = figure.axes[0]
     figure.draw_without_rendering()

@@ -34,6 +34,7 @@ PALETTE = (
 MARKERS = "osD^vPX*"
 INK, GRID = "#1b2026", "#d9dde2"
 BOUND_POINTS = 60
+BREAK = "\N{WORD JOINER}"
 
 
 def colour(number: int) -> str:
@@ -195,10 +196,10 @@ def say_it_as_it_is(figure: Figure) -> None:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Lines of at most `width` letters, broken at spaces, else behind a plus sign."""
-    pieces = text if len(text) <= width else text.replace("+", "+ ")
+    """Lines of at most `width` letters, broken at spaces, else behind a plus sign or before what follows a name."""
+    pieces = text if len(text) <= width else re.sub(r"(?<=\+)(?=\S)|(?<=\S)(?=[\[@])", f"{BREAK} ", text)
     lines = textwrap.wrap(pieces, width, break_on_hyphens=False)
-    return [line.replace("+ ", "+") for line in lines]
+    return [line.replace(f"{BREAK} ", "").replace(BREAK, "") for line in lines]
 
 
 def log_where_wide(axes: Axes, values: Sequence[float]) -> None:

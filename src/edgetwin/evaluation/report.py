@@ -14,6 +14,7 @@ from typing import Any
 from edgetwin.evaluation import plots
 from edgetwin.evaluation.compare import Comparison, Row
 from edgetwin.evaluation.report_film import film_json, to_film
+from edgetwin.evaluation.report_learning import Trained, learning
 from edgetwin.evaluation.statistics import Estimate
 from edgetwin.files import replacing
 from edgetwin.problem import KNOWLEDGE, Policy
@@ -38,6 +39,8 @@ def _page(comparison: Comparison, shown: Sequence[Policy]) -> str:
         sections.append(_frontier(comparison))
     if comparison.task.spec.curves and comparison.slots > comparison.task.spec.report_slots:
         sections.append(_curves(comparison))
+    if learned := learning(comparison):
+        sections.append(_section("Learning", learned, "learning"))
     sections += [_film(comparison, shown), _reading(comparison), _scenario(comparison)]
     return Template(_part("report.html")).substitute(
         title=escape(f"edgetwin: {comparison.task.name} on {comparison.task.scenario.name}"),
@@ -86,13 +89,22 @@ def _recipe(comparison: Comparison) -> str:
         preset = dict(_values(scenario(name).model_dump()))
         changed = {key: value for key, value in _values(network.model_dump()) if key not in preset or preset[key] != value}
         settings = f", {changed}" if changed else ""
-    policies = "".join(f"    {policy!r},\n" for policy in comparison.rows)
+    policies = "".join(f"    {_made_again(row.policy)},\n" for row in comparison.rows.values())
     return (
         f"import edgetwin as et\n\nnetwork = et.scenario({name!r}{settings})\ntask = et.task({comparison.task.name!r}, network)\n"
         f"policies = [\n{policies}]\n"
         f"table = et.compare(task, policies, episodes={comparison.episodes}, slots={comparison.slots}, seed={comparison.seed})\n"
         'table.report("report.html")\n'
     )
+
+
+def _made_again(policy: Policy) -> str:
+    """Python for a policy in a comparison: its name; for a trained one its run's folder, or the training."""
+    if not isinstance(policy, Trained):
+        return repr(policy.name)
+    if policy.folder is not None:
+        return repr(str(policy.folder) + "[elsewhere=true]" * ("elsewhere" in policy.params))
+    return f"et.train(task, {policy.about['algorithm']!r}, {policy.about['budget']}, {policy.about['seed']})"
 
 
 # The table.
@@ -145,7 +157,8 @@ def _row(number: int, row: Row, standing: Mapping[str, Mapping[str, str]]) -> st
     policy = row.policy
     chips = ['<span class="chip reference" title="decides in a relaxed world: no rival, but a mark to aim at">reference</span>']
     chips = chips if policy.reference else []
-    for name, param in row.params.items():
+    shown = {"trained_slots"} if isinstance(policy, Trained) else set(row.params)
+    for name, param in ((name, param) for name, param in row.params.items() if name in shown):
         value = f"{param.value:.3g}" if isinstance(param.value, float) else str(param.value)
         tuned = " <em>tuned</em>" if param.tuned else ""
         chips.append(
