@@ -49,17 +49,32 @@ def _beta(shape_of: Callable[[jax.Array], tuple[jax.Array, jax.Array]], best: Ca
     )
 
 
+@jax.custom_vjp
+def _halves(outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Outputs (…, 2) as two arrays (…). The gradient that JAX makes of that pads and adds, and takes three times as long as all else here."""
+    return outputs[..., 0], outputs[..., 1]
+
+
+def _joined(_: None, cotangents: tuple[jax.Array, jax.Array]) -> tuple[jax.Array]:
+    first, second = (each[..., None] for each in cotangents)
+    return (jnp.where(jnp.arange(2) == 0, first, second),)
+
+
+_halves.defvjp(lambda outputs: (_halves(outputs), None), _joined)
+
+
 def softplus_shape(outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
     """ϑ, χ = 1 + softplus of the outputs (decision 33). Returns two arrays (…, components)."""
-    shape = 1 + jax.nn.softplus(outputs)
-    return shape[..., 0], shape[..., 1]
+    first, second = _halves(outputs)
+    return 1 + jax.nn.softplus(first), 1 + jax.nn.softplus(second)
 
 
 def mode_shape(outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
     """ϑ = 1 + κm, χ = 1 + κ(1−m): the mode m = sigmoid of the first output, the concentration κ exponential in the second, from 2 to 2000."""
     low, high = (math.log(end) for end in CONCENTRATION)
-    mode = jax.nn.sigmoid(outputs[..., 0])
-    concentration = jnp.exp(jnp.clip(math.log(10.0) + outputs[..., 1], low, high))
+    first, second = _halves(outputs)
+    mode = jax.nn.sigmoid(first)
+    concentration = jnp.exp(jnp.clip(math.log(10.0) + second, low, high))
     return 1 + concentration * mode, 1 + concentration * (1 - mode)
 
 
@@ -72,7 +87,8 @@ def gaussian() -> Head:
     """A normal distribution whose draws are clipped to [0, 1] by the environment: the biased baseline. Mean = sigmoid, σ from .01 to .5."""
 
     def shape_of(outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jax.nn.sigmoid(outputs[..., 0]), jnp.clip(outputs[..., 1] - 1.5, math.log(0.01), math.log(0.5))
+        mean, log_deviation = _halves(outputs)
+        return jax.nn.sigmoid(mean), jnp.clip(log_deviation - 1.5, math.log(0.01), math.log(0.5))
 
     def draw(outputs: jax.Array, noise: jax.Array) -> jax.Array:
         mean, log_deviation = shape_of(outputs)
