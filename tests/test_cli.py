@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -189,25 +188,3 @@ def test_bench_prints_cold_and_warm_times(capsys, monkeypatch):
     assert result["problems"][0]["speedup_over_numpy"] > 1
     timings = [timing for problem in result["problems"] for timing in problem["timings"]]
     assert all(timing["cold_s"] > 0 and timing["per_second"] > 0 for timing in timings)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("data", ["with data", "without"])
-def test_demo_runs_on_what_there_is(tmp_path, monkeypatch, data):
-    """With the data on Melbourne; with neither data nor cache nor network (a dead proxy) on the synthetic scenario, and it says so."""
-    environment = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    if data == "without":
-        monkeypatch.delenv("EDGETWIN_DATA", raising=False)
-        environment |= {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
-    elif not os.environ.get("EDGETWIN_DATA"):
-        pytest.skip("EDGETWIN_DATA does not name a folder with the data sets")
-    else:
-        environment |= {"EDGETWIN_DATA": str(Path(os.environ["EDGETWIN_DATA"]).resolve())}
-    done = edgetwin("demo", cwd=tmp_path, **environment)
-    assert done.returncode == 0, done.stderr
-    scenario = json.loads((tmp_path / "edgetwin-demo" / "comparison.json").read_text())["scenario"]
-    assert scenario == ("melbourne" if data == "with data" else "two-timescale/physical")
-    assert ("not to be had here" in done.stderr) == (data == "without")
-    assert "no policy that fails as often" in done.stdout
-    page = (tmp_path / "edgetwin-demo" / "report.html").read_text()
-    assert scenario in page

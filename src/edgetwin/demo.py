@@ -45,19 +45,14 @@ def learned(learner: Learner, slots: int, seed: int, out: Path, say: Say, progre
     Raises Stopped on ^C.
     """
     wanted = runs.plain({**runs.identity(learner, seed), "budget": slots})
-    for folder in _run_folders(out):
-        if not folder.exists():
-            say(
-                f"Training {learner.name} on {learner.task.scenario.name} for {slots:,} slots; ^C stops it, and it can go on later."
-            )
-            return trainer.train(learner, seed, slots, folder, EVALUATIONS, EVALUATION_EPISODES, progress)
-        if _is_run_of(wanted, folder):
-            done = (
-                max((line["slots"] for line in runs.read_metrics(folder)), default=0) if (folder / runs.METRICS).exists() else 0
-            )
-            say(f"{folder} holds this very training: " + ("used again." if done >= slots else f"going on after {done:,} slots."))
-            return trainer.resume(learner, folder, progress)
-    raise AssertionError
+    folder = next(each for each in _run_folders(out) if not each.exists() or _is_run_of(wanted, each))
+    if not folder.exists():
+        say(f"Training {learner.name} on {learner.task.scenario.name} for {slots:,} slots; ^C stops it, and it can go on later.")
+        return trainer.train(learner, seed, slots, folder, EVALUATIONS, EVALUATION_EPISODES, progress)
+    lines = runs.read_metrics(folder) if (folder / runs.METRICS).exists() else []
+    done = lines[-1]["slots"] if lines else 0
+    say(f"{folder} holds this very training: " + ("used again." if done >= slots else f"going on after {done:,} slots."))
+    return trainer.resume(learner, folder, progress)
 
 
 def _run_folders(out: Path) -> Iterator[Path]:
