@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,10 +52,11 @@ def edgetwin_updates(connection, critics):
     jax.config.update("jax_enable_compilation_cache", False)
     chosen = learner(et.task("two-timescale", "two-timescale/physical"), f"beta-happo-paper[critics={critics}]")
     state = programs(chosen).init(jax.random.key(0))
-    while connection.recv():
-        start = time.perf_counter()
-        state, figures = jax.block_until_ready(programs(chosen).block(state))
-        connection.send((time.perf_counter() - start, peak_memory_mb()))
+    with suppress(EOFError):
+        while connection.recv():
+            start = time.perf_counter()
+            state, figures = jax.block_until_ready(programs(chosen).block(state))
+            connection.send((time.perf_counter() - start, peak_memory_mb()))
 
 
 class Edgetwin:
@@ -115,11 +117,11 @@ def page(measured, rounds):
     lines = "\n".join(row(timings) for timings in measured)
     medians = {(timings.program, timings.critics): statistics.median(timings.warm_s) for timings in measured}
     ratios = [
-        f"{medians['torch', critics] / medians['edgetwin', critics]:.2f} times with {told}"
+        f"{medians['torch', critics] / medians['edgetwin', critics]:.2f} times as long with {told}"
         for critics, told in CRITICS.items()
         if ("torch", critics) in medians
     ]
-    beside = f"An update of the yardstick takes as long as edgetwin's {', '.join(ratios)}. " if ratios else ""
+    beside = f"Beside edgetwin, the yardstick's update takes {' and '.join(ratios)}. " if ratios else ""
     return f"""# Speed of the paper's schedule
 
 Written by `python benchmarks/happo.py` on {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}.
