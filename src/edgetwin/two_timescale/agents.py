@@ -91,8 +91,13 @@ def fitted(name: str, task: TwoTimescale, settings: algorithm.Settings, fitting:
         "centre": centre_role(task, fitting),
     }
     learner = algorithm.happo(name, played, settings, roles, credit_of(task, fitting))
-    together: Any = namedtuple("Settings", [*settings._fields, *fitting._fields])  # type: ignore[misc]
-    return replace(learner, task=task, settings=together(*settings, *fitting))
+    return replace(learner, task=task, settings=_together(settings, fitting))
+
+
+def _together(*parts: Any) -> Any:
+    """Named tuples as one."""
+    fields = {key: value for part in parts for key, value in part._asdict().items()}
+    return namedtuple("Settings", fields)(**fields)
 
 
 def users_role(task: TwoTimescale, fitting: Fitting) -> Role:
