@@ -188,6 +188,7 @@ def test_a_training_job_goes_on_with_its_run(tmp_path):
         "seed": 0,
         "episodes": 4,
         "evaluations": 1,
+        "evaluation_episodes": 4,
         "parts": True,
     }
     first = jobs.training(settings, Path(tmp_path))
