@@ -103,6 +103,14 @@ def test_a_bad_file_is_named_with_what_is_wrong(capsys, tmp_path, name, text, sa
     assert error.count("\n") == 1
 
 
+def test_an_interrupt_is_a_line_and_status_130(capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgetwin.registry.problem", interrupted)
+    assert run(capsys, "compare", "two-timescale") == (130, "", "edgetwin: stopped\n")
+
+
 def test_scenarios_are_listed_and_shown_with_sources(capsys):
     status, out, _ = run(capsys, "scenario", "list", "--json")
     assert status == 0
@@ -179,8 +187,9 @@ def test_no_traceback_and_no_jax_for_help():
 
 @pytest.mark.slow
 def test_bench_prints_cold_and_warm_times(capsys, monkeypatch):
-    for name, small in {"SLOTS": 50, "REFERENCE_SLOTS": 20, "ROUNDS": 1, "SYNC_NETWORKS": 64}.items():
-        monkeypatch.setattr(f"edgetwin.bench.{name}", small)
+    small = {"SLOTS": 50, "REFERENCE_SLOTS": 20, "ROUNDS": 1, "SYNC_NETWORKS": 64, "HAPPO": ("beta-happo-shared",)}
+    for name, value in small.items():
+        monkeypatch.setattr(f"edgetwin.bench.{name}", value)
     status, out, _ = run(capsys, "bench", "--json")
     result = json.loads(out)
     assert status == 0
@@ -188,3 +197,7 @@ def test_bench_prints_cold_and_warm_times(capsys, monkeypatch):
     assert result["problems"][0]["speedup_over_numpy"] > 1
     timings = [timing for problem in result["problems"] for timing in problem["timings"]]
     assert all(timing["cold_s"] > 0 and timing["per_second"] > 0 for timing in timings)
+    two_timescale = {timing["name"]: timing for timing in result["problems"][0]["timings"]}
+    parts = [two_timescale[f"beta-happo-shared, 5120 slots: {part}"] for part in ("rollout", "update", "whole block")]
+    assert parts[0]["warm_s"] + parts[1]["warm_s"] == pytest.approx(parts[2]["warm_s"])
+    assert all(timing["agent_steps_per_s"] == 36 * timing["per_second"] for timing in two_timescale.values())

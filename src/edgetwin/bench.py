@@ -20,11 +20,13 @@ from edgetwin.network_sync.task import NetworkSyncTask
 from edgetwin.problem import Policy, Task, episode_keys, random_action
 from edgetwin.registry import learner, policy
 from edgetwin.scenario import scenario
+from edgetwin.two_timescale import agents
 from edgetwin.two_timescale.reference import Reference
 from edgetwin.two_timescale.task import TwoTimescale
 
 NETWORKS, SLOTS, REFERENCE_SLOTS, ROUNDS = 64, 500, 100, 5
 SYNC_NETWORKS = 1024
+HAPPO = ("beta-happo-shared", "beta-happo")
 
 
 class Timing(NamedTuple):
@@ -51,21 +53,15 @@ def bench(progress: Callable[[str], None] = lambda name: None) -> dict[str, Any]
 
 
 def _two_timescale(progress: Callable[[str], None]) -> dict[str, Any]:
-    """The environment (physical preset, K = 30, M = 5) beside the readable NumPy one, and its rules."""
+    """The environment (physical preset, K = 30, M = 5) beside the readable NumPy one, its rules, and a block of each HAPPO's training."""
     task = TwoTimescale(scenario("two-timescale/physical"))
     timings, speedups = _beside_numpy(task, progress)
     for name in ("full-power+nearest", "inversion[snr=5]+nearest", "inversion[snr=5]+sticky"):
         progress(name)
         timings.append(_timed(f"rollout {name}", policy(task, name)))
-    return {
-        "task": task.name,
-        "scenario": task.scenario.name,
-        "networks": NETWORKS,
-        "users": task.users,
-        "sites": task.sites,
-        "timings": [timing._asdict() for timing in timings],
-        "speedup_over_numpy": statistics.median(speedups),
-    }
+    for name in HAPPO:
+        timings += _parts_of_training(task, name, progress)
+    return {**_told(task, NETWORKS, task.sites, timings), "speedup_over_numpy": statistics.median(speedups)}
 
 
 def _network_sync(progress: Callable[[str], None]) -> dict[str, Any]:
@@ -76,30 +72,61 @@ def _network_sync(progress: Callable[[str], None]) -> dict[str, Any]:
         task = NetworkSyncTask(scenario("network-sync/a", {"network_sync.forecaster": forecaster}))
         timings.append(_timed(f"environment with {forecaster}, random actions", _random(task, observed=False), SYNC_NETWORKS))
         if forecaster == "drift":
-            timings += [_trained(name, learner(task, name), progress) for name in ("sac", "dqn")]
+            for name in ("sac", "dqn"):
+                progress(f"training {name}")
+                taught = learner(task, name)
+                cold, block = _blocks(taught)
+                warm = [next(block) for _ in range(ROUNDS)]
+                timings.append(_timing(f"training {name}, {taught.block_slots} slots", cold, warm, taught.block_slots))
+    return _told(task, SYNC_NETWORKS, 1, timings)
+
+
+def _told(task: Any, networks: int, sites: int, timings: list[Timing]) -> dict[str, Any]:
+    """A problem's timings as plain data; agent-steps per second are network-slots per second times the agents of a network."""
+    count = sum(each.count for each in task.spec.agents.values())
     return {
         "task": task.name,
         "scenario": task.scenario.name,
-        "networks": SYNC_NETWORKS,
+        "networks": networks,
         "users": task.users,
-        "sites": 1,
-        "timings": [timing._asdict() for timing in timings],
+        "sites": sites,
+        "agents": count,
+        "timings": [{**timing._asdict(), "agent_steps_per_s": count * timing.per_second} for timing in timings],
     }
 
 
-def _trained(name: str, taught: Learner, progress: Callable[[str], None]) -> Timing:
-    """A compiled block of training, past the slots before the first update."""
-    progress(f"training {name}")
+def _parts_of_training(task: TwoTimescale, name: str, progress: Callable[[str], None]) -> list[Timing]:
+    """A block of training, its rollout alone, and the rest of it: advantages and updates. The two alternate."""
+    taught = learner(task, name)
+    playing = agents.fitted(name, task, agents.LEARNING._replace(epochs=0), agents.Fitting(shared=taught.settings.shared))
+    progress(f"training {taught.name}")
+    cold, block = _blocks(taught)
+    cold_play, play = _blocks(playing)
+    whole, rollout = np.array([(next(block), next(play)) for _ in range(ROUNDS)]).T
+    parts = {
+        "rollout": (cold_play, rollout),
+        "update": (max(cold - cold_play, 0.0), whole - rollout),
+        "whole block": (cold, whole),
+    }
+    slots = taught.block_slots
+    return [_timing(f"{taught.name}, {slots} slots: {part}", first, list(warm), slots) for part, (first, warm) in parts.items()]
+
+
+def _blocks(taught: Learner) -> tuple[float, Iterator[float]]:
+    """The time of a first block of training, compiled in it, and an endless series of warm times."""
     block = jax.jit(taught.block)
     start = time.perf_counter()
-    state = jax.block_until_ready(block(taught.init(jax.random.key(0)))[0])
+    first = jax.block_until_ready(block(taught.init(jax.random.key(0)))[0])
     cold = time.perf_counter() - start
-    times = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        state = jax.block_until_ready(block(state)[0])
-        times.append(time.perf_counter() - start)
-    return _timing(f"training {name}, {taught.block_slots} slots", cold, times, taught.block_slots)
+
+    def warm() -> Iterator[float]:
+        state = first
+        while True:
+            start = time.perf_counter()
+            state = jax.block_until_ready(block(state)[0])
+            yield time.perf_counter() - start
+
+    return cold, warm()
 
 
 def peak_memory_mb() -> float:

@@ -217,16 +217,16 @@ def clause_table(subject: str, clauses: list[Clause]) -> Table:
 
 
 def bench_table(result: dict[str, Any]) -> Table:
-    """Cold and warm times, and network-slots per second."""
+    """Cold and warm times, network-slots and agent-steps per second."""
     table = Table(
-        title=f"{result['scenario']}, {result['networks']} networks, {result['users']} users, {result['sites']} sites",
+        title=f"{result['scenario']}, {result['networks']} networks, {result['users']} users, {result['sites']} sites, "
+        f"{result['agents']} agents",
         header_style="bold",
     )
     table.add_column("what")
-    for column in ("cold, s", "warm, s (median)", "network-slots/s"):
+    for column in ("cold, s", "warm, s (median)", "network-slots/s", "agent-steps/s"):
         table.add_column(column, justify="right")
     for timing in result["timings"]:
-        table.add_row(
-            escape(timing["name"]), f"{timing['cold_s']:.2f}", f"{timing['warm_s']:.3f}", f"{timing['per_second']:,.0f}"
-        )
+        speeds = [f"{timing[key]:,.0f}" for key in ("per_second", "agent_steps_per_s")]
+        table.add_row(escape(timing["name"]), f"{timing['cold_s']:.2f}", f"{timing['warm_s']:.3f}", *speeds)
     return table

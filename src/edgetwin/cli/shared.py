@@ -16,6 +16,7 @@ app = App(
     help="Where digital twins live, when they sync and when they migrate in a wireless edge network.",
     version=edgetwin.__version__,
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,
 )
 
 Setting = Annotated[
