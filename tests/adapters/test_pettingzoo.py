@@ -360,10 +360,19 @@ def test_a_task_by_name_takes_a_scenario_and_settings():
         parallel_env("network-sync", env.task.scenario)
 
 
+def two_timescale():
+    return parallel_env("two-timescale", "two-timescale/physical")
+
+
+def test_pettingzoos_own_tests_pass_on_two_timescale(no_complaint):
+    parallel_api_test(two_timescale(), 20)
+    parallel_seed_test(two_timescale, 20)
+
+
 def test_the_two_timescale_network_is_that_of_comparisons():
     """Its 36 agents, driven by a rule's own decisions, spend, fail and move as in the rollout, over two deployments."""
     slots, key = 205, episode_keys(3, 2)[1]
-    env = parallel_env("two-timescale", "two-timescale/physical")
+    env = two_timescale()
     task, agents = env.task, env.possible_agents
     users, stations, centre = agents[:30], agents[30:35], agents[35:]
     assert [users[29], stations, centre] == ["users_29", [f"stations_{index}" for index in range(5)], ["centre_0"]]
