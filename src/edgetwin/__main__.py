@@ -1,7 +1,5 @@
 """`python -m edgetwin` is the command `edgetwin`."""
 
-import sys
+from edgetwin.cli import command
 
-from edgetwin.cli import main
-
-sys.exit(main())
+command()

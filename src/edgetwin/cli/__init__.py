@@ -3,13 +3,27 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from cyclopts import CycloptsError
 
 from edgetwin.cli import checks, policies, scenarios, studies, training  # noqa: F401  (each adds its commands to the app)
-from edgetwin.cli.shared import app
+from edgetwin.cli.shared import INTERRUPTED, app
 from edgetwin.errors import InputError
+
+
+def command() -> NoReturn:
+    """The process `edgetwin`: `main`, and its end. After ^C that comes at once, since JAX, interrupted while it compiles, may crash when it
+    is taken down in order."""
+    status = main()
+    if status == INTERRUPTED:
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print("edgetwin: stopped", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

@@ -19,6 +19,9 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
+INTERRUPTED = 130
+"""The exit status after ^C."""
+
 Setting = Annotated[
     list[str], Parameter(name="--set", consume_multiple=True, negative=(), help="key=value, any setting of the scenario.")
 ]

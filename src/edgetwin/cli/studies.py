@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from edgetwin.cli.shared import Json, app, console, dumped
+from edgetwin.cli.shared import INTERRUPTED, Json, app, console, dumped
 from edgetwin.errors import InputError
 
 
@@ -53,7 +53,7 @@ def reproduce(
             done = api.reproduce(study, scale, out, workers, tell)
     except KeyboardInterrupt:
         print("edgetwin: stopped; the same command goes on where it was", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     for job, error in done.failed.items():
         print(f"edgetwin: job {job!r} failed: {error}", file=sys.stderr)
     if json:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgetwin.cli.shared import Json, Seed, Setting, app, compared, console, dumped, show_comparison, task_on
+from edgetwin.cli.shared import INTERRUPTED, Json, Seed, Setting, app, compared, console, dumped, show_comparison, task_on
 from edgetwin.errors import InputError
 from edgetwin.files import check_writable, replacing
 
@@ -128,4 +128,4 @@ def train(
 def _stopped(stopped: "Stopped", task: str) -> int:
     again = f"edgetwin train {task} --resume {shlex.quote(str(stopped.folder))}"
     print(f"edgetwin: {stopped}; go on with: {again}", file=sys.stderr)
-    return 130
+    return INTERRUPTED
