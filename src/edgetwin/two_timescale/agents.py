@@ -358,6 +358,8 @@ def _check(name: str, fitting: Fitting) -> None:
             raise InputError(f"{name}: {key} = {getattr(fitting, key)}: must be one of {', '.join(allowed)}")
     if fitting.rewards != "printed" and not fitting.failure_price_mj > 0:
         raise InputError(f"{name}: failure_price_mj = {fitting.failure_price_mj:g}: must be above 0")
+    if not 0 <= fitting.discount < 1:
+        raise InputError(f"{name}: discount = {fitting.discount:g}: must be at least 0 and below 1")
     if fitting.centre_horizon_frames < 0:
         raise InputError(f"{name}: centre_horizon_frames = {fitting.centre_horizon_frames:g}: must be at least 0")
     if fitting.rewards == "difference" and not fitting.per_user:
