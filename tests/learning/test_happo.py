@@ -325,7 +325,7 @@ def test_happo_hits_real_targets(head):
         aimed = aimers.learner.act(aimers.learner.policy(state), task.observe(games.Moment(False, drawn)), None).aimers
         return jnp.max(jnp.abs(aimed - task.targets(drawn)), axis=-1), aimed
 
-    off, aimed = jax.vmap(missed)(jax.random.uniform(jax.random.key(9), (200, 2)))
+    off, aimed = jax.jit(jax.vmap(missed))(jax.random.uniform(jax.random.key(9), (200, 2)))
     assert (off.mean(axis=0) < tolerance).all(), off.mean(axis=0)
     assert (aimed >= task.low).all() and (aimed <= task.high).all()
     assert figures["aimers_value_loss"] < 1e-3

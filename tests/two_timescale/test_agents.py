@@ -32,7 +32,7 @@ def make(users=USERS, **changes):
     )
 
 
-@pytest.fixture(scope="module", params=["paper", "extended"])
+@pytest.fixture(scope="module", params=["paper", pytest.param("extended", marks=pytest.mark.slow)])
 def seen(request):
     """Slots of many networks, twins anywhere, in ten of them all at one server, whose seats run out; queues above 0."""
     task, rng = make(observation=request.param, request_probability=0.8, path_loss_exponent=2.3), np.random.default_rng(0)

@@ -39,12 +39,10 @@ def make(**changes):
     )
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        reading if reading in ("physical", "literal") else pytest.param(reading, marks=pytest.mark.slow) for reading in READINGS
-    ],
-)
+OFTEN = [reading if reading == "physical" else pytest.param(reading, marks=pytest.mark.slow) for reading in READINGS]
+
+
+@pytest.fixture(scope="module", params=OFTEN)
 def slots(request):
     """Slots of many networks at any time of an episode, with twins anywhere, some of them out: states, random actions, what they come to
     and their outcomes, (slots, …)."""
@@ -162,12 +160,12 @@ def delay_27(slots, centre):
             slot_s=task.radio.slot_s,
         )
 
-    return np.asarray(jax.vmap(one)(world, slots.actions, done, centre))
+    return np.asarray(jax.jit(jax.vmap(one))(world, slots.actions, done, centre))
 
 
 def move_aware(slots, centre, frames):
     actions = slots.actions._replace(centre=centre[:, None])
-    found = jax.vmap(lambda *slot: credit.move_aware_delay(slots.task, *slot, frames))(slots.states, actions, slots.done)
+    found = jax.jit(jax.vmap(lambda *slot: credit.move_aware_delay(slots.task, *slot, frames)))(slots.states, actions, slots.done)
     return np.asarray(found)
 
 
@@ -187,12 +185,14 @@ def credits(slots, **fitting):
     pay = agents.credit_of(slots.task, agents.Fitting(failure_price_mj=1e3 * PRICE_J, **fitting))
     rewards_of = slots.outcomes.rewards
     metrics, flag = slots.outcomes.metrics, slots.outcomes.terminated
-    return jax.tree.map(np.asarray, jax.vmap(pay)(slots.states, slots.actions, Outcome(rewards_of, flag, flag, metrics)))
+    return jax.tree.map(np.asarray, jax.jit(jax.vmap(pay))(slots.states, slots.actions, Outcome(rewards_of, flag, flag, metrics)))
 
 
 def test_everybody_is_paid_by_its_own_difference(slots):
     found = credits(slots, centre_horizon_frames=2.0)
-    power = jax.vmap(lambda state, done: credit.power_difference(slots.task, state, done, PRICE_J))(slots.states, slots.done)
+    power = jax.jit(jax.vmap(lambda state, done: credit.power_difference(slots.task, state, done, PRICE_J)))(
+        slots.states, slots.done
+    )
     assert found.rewards["users"][..., 0] == pytest.approx(np.asarray(power), rel=1e-4, abs=1e-3)
     delay, asked = move_aware(slots, slots.actions.centre[:, 0], 2.0), np.asarray(slots.states.world.requesting)
     assert found.rewards["centre"][:, 0] == pytest.approx(np.where(asked, -delay / slots.task.radio.slot_s, 0), rel=1e-5)
@@ -204,7 +204,7 @@ def test_stations_are_paid_seat_by_seat(slots):
     """The seats of a station are the first of the users with a request that it serves or hosts when the slot begins, in their order."""
     found = credits(slots)
     seats = agents.seats_of(slots.task)
-    averted, mattered = jax.vmap(lambda *slot: credit.share_difference(slots.task, *slot))(
+    averted, mattered = jax.jit(jax.vmap(lambda *slot: credit.share_difference(slots.task, *slot)))(
         slots.states, slots.actions, slots.done
     )
     averted, mattered = (np.asarray(each).reshape(-1, SITES, 2, USERS) for each in (averted, mattered))
