@@ -26,8 +26,8 @@ class Settings(NamedTuple):
     """Hyperparameters; the defaults are Table I.
 
     An update learns from `slots_per_update` slots of `environments` together, in `epochs` passes over `minibatches` parts. Learning rates
-    fall to 0 over `anneal_slots` (0: never). `masked`: components that cannot matter, and actions that took no effect, are left out of
-    loss and M. `m_before_step`: an agent enters M with what it was before its step (lines 22 and 23 in the printed order).
+    fall to 0 over `anneal_slots` (0: never). `masked`: components that cannot matter are left out of loss and M,
+    actions that took no effect of M only. `m_before_step`: an agent enters M with what it was before its step (lines 22 and 23 in the printed order).
     `normalised`: advantages of a class have mean 0 and deviation 1. |log M| is held below `log_m_limit`.
     """
 

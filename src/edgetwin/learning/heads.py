@@ -113,7 +113,7 @@ def categorical(choices: int) -> Head:
     """One of `choices`, by softmax; drawn by inverting the distribution function."""
 
     def draw(outputs: jax.Array, noise: jax.Array) -> jax.Array:
-        below = jnp.cumsum(jax.nn.softmax(outputs), axis=-1) < noise[..., None]
+        below = jnp.cumsum(jax.nn.softmax(outputs), axis=-1) <= noise[..., None]
         return jnp.minimum(jnp.sum(below, axis=-1), choices - 1)
 
     def log_prob(outputs: jax.Array, action: jax.Array) -> jax.Array:
