@@ -1,182 +1,65 @@
 """A good placement in milliseconds: shift, swap, and open, close or exchange servers, until none of them helps.
 
-Between changes of the open set the cost of opening is fixed, so users are shifted and swapped by latency alone. Changes of the open set
-are ranked by an estimate, and the most promising are carried out side by side as one stack of trials: closed servers lose their users,
-who are placed again where they cost least, and shifts follow. Users who miss their delay limit cost more than any placement could save,
-so the search minimises their number first.
+Changes of the open set are ranked by an estimate, and the most promising are carried out side by side as one stack of trials: closed
+servers lose their users, who are placed again where they cost least, and shifts follow.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetwin.association.assignment import LIMIT_TOLERANCE, Assignment, check, together
+from edgetwin.association.assignment import Assignment, check
 from edgetwin.association.feasibility import any_host, require_feasible
+from edgetwin.association.stack import Costs, Stack, among, costs_of, exchanges
 
 TRIALS = 16
 """Changes of the open set tried side by side"""
+BATCHES = 8
+"""Stacks of trials without success that end the search"""
 TRIAL_SHIFTS = 12
 """Shifts that follow a change before trials are compared"""
 
 
-class Costs(NamedTuple):
-    """An assignment as the search reads it: per-server rows contiguous, limits with their tolerance, and the prices that order aims."""
+def local_search(assignment: Assignment, start: NDArray | None = None) -> NDArray:
+    """A placement that no shift or swap improves, and no promising change of the open set: (users,) server index.
 
-    problem: Assignment
-    linear: NDArray
-    """(servers, users), inf where not allowed"""
-    limit: NDArray | None
-    """(servers, users)"""
-    together: NDArray | None
-    """(users, users), float: pairs kept apart"""
-    late_price: float
-    """of a user who misses its limit: more than any two placements differ"""
-    homeless_price: float
-    """of a user without a host: more than all limits missed"""
-    least_gain: float
-    """what a change must save to be one"""
-
-
-def costs_of(assignment: Assignment) -> Costs:
-    """The search's view of an assignment."""
-    linear = np.where(assignment.allowed, assignment.linear, np.inf).T.copy()
-    finite = np.where(assignment.allowed, assignment.linear, 0)
-    spread = np.ptp(finite, axis=1).sum() + assignment.compute.max() * assignment.load.sum() ** 2 + assignment.open_cost.sum()
-    limited = assignment.load_limit is not None
-    late_price = 2 * spread if limited else 0.0
-    return Costs(
-        problem=assignment,
-        linear=linear,
-        limit=(assignment.load_limit * (1 + LIMIT_TOLERANCE)).T.copy() if limited else None,
-        together=together(assignment).astype(float) if assignment.apart else None,
-        late_price=late_price,
-        homeless_price=2 * spread + (len(linear[0]) + 1) * late_price,
-        least_gain=1e-12 * (spread + late_price),
-    )
-
-
-class Stack:
-    """Placements side by side, and what each shift of a user would cost in them.
-
-    host: (trials, users), -1 without a host. open: (trials, servers). join: (trials, servers, users), the cost of a user's joining a
-    server as it stands, inf where it may not. stay: (trials, users), what a user's leaving its server would save.
+    It keeps capacities, allowed servers and anti-affinity; of delay limits it misses as few as it can, then costs as little. The same
+    assignment and start give the same placement: nothing is drawn. Raises InputError where no placement exists or `start` breaks a rule.
     """
-
-    def __init__(self, costs: Costs, host: NDArray, open_servers: NDArray):
-        self.costs, self.host, self.open = costs, host, open_servers
-        trials, servers = open_servers.shape
-        self.count = np.zeros((trials, servers), int)
-        self.load = np.zeros((trials, servers))
-        trial, user = np.nonzero(host >= 0)
-        np.add.at(self.count, (trial, host[trial, user]), 1)
-        np.add.at(self.load, (trial, host[trial, user]), costs.problem.load[user])
-        self.join = np.empty((trials, servers, host.shape[1]))
-        self.stay = np.full(host.shape, costs.homeless_price)
-        self.update(np.repeat(np.arange(trials), servers), np.tile(np.arange(servers), trials))
-
-    def update(self, trial: NDArray, server: NDArray) -> None:
-        """Brings join and stay up to date at these servers."""
-        problem = self.costs.problem
-        own = problem.compute[server, None] * problem.load**2
-        price = 2 * (problem.compute[server] * self.load[trial, server])[:, None] * problem.load
-        linear = self.costs.linear[server]
-        inside = self.host[trial] == server[:, None]
-        join, stay = linear + (price + own), linear + (price - own)
-        if self.costs.limit is not None:
-            self._add_late(trial, server, inside, join, stay)
-        shut = ~self.open[trial, server] | (self.count[trial, server] >= problem.capacity[server])
-        join[shut] = np.inf
-        if self.costs.together is not None:
-            join[inside @ self.costs.together > 0] = np.inf
-        self.join[trial, server] = join
-        rows, users = np.nonzero(inside)
-        self.stay[trial[rows], users] = stay[rows, users]
-
-    def _add_late(self, trial, server, inside, join, stay):
-        load, price = self.costs.problem.load, self.costs.late_price
-        for row, (index, k) in enumerate(zip(trial, server, strict=True)):
-            limit, total = self.costs.limit[k], self.load[index, k]
-            limits = np.sort(limit[inside[row]])
-            late = np.searchsorted(limits, total)
-            more, less = total + load, total - load
-            join[row] += price * (np.searchsorted(limits, more) + (limit < more) - late)
-            stay[row] += price * (late - np.searchsorted(limits, less) + (limit < less))
-
-    def shift(self, most_steps: int) -> None:
-        """Carries out the best shift in each placement, one after another, while any helps."""
-        trials = np.arange(len(self.host))
-        users = self.host.shape[1]
-        for _ in range(most_steps):
-            change = self.join - self.stay[:, None]
-            best = change.reshape(len(trials), -1).argmin(axis=1)
-            target, user = np.divmod(best, users)
-            helps = change[trials, target, user] < -self.costs.least_gain
-            if not helps.any():
-                return
-            self.move(trials[helps], user[helps], target[helps])
-
-    def move(self, trial: NDArray, user: NDArray, target: NDArray) -> None:
-        """Moves one user in each of these placements."""
-        source, load = self.host[trial, user], self.costs.problem.load[user]
-        housed = source >= 0
-        self.host[trial, user] = target
-        self.count[trial, target] += 1
-        self.load[trial, target] += load
-        left, where = trial[housed], source[housed]
-        self.count[left, where] -= 1
-        self.load[left, where] = np.where(self.count[left, where] > 0, self.load[left, where] - load[housed], 0)
-        self.update(np.concatenate([trial, left]), np.concatenate([target, where]))
-
-    def value(self) -> NDArray:
-        """Cost with what late and homeless users are priced at, (trials,)."""
-        problem = self.costs.problem
-        trial, user = np.nonzero(self.host >= 0)
-        where = self.host[trial, user]
-        total = self.load**2 @ problem.compute + (self.count > 0) @ problem.open_cost
-        total += np.bincount(trial, self.costs.linear[where, user], len(self.host))
-        total += self.costs.homeless_price * (self.host < 0).sum(axis=1)
-        if self.costs.limit is not None:
-            total += self.costs.late_price * np.bincount(
-                trial, self.load[trial, where] > self.costs.limit[where, user], len(total)
-            )
-        return total
+    costs = costs_of(assignment)
+    if start is None:
+        found = close_many(costs, *settle(costs, first_host(costs)))
+    else:
+        check(assignment, start)
+        found = settle(costs, start)
+    while found is not None:
+        host, value = found
+        found = improve_open_set(costs, host, value)
+    return host
 
 
-def exchanges(costs: Costs, host: NDArray, load: NDArray) -> NDArray:
-    """What exchanging the hosts of users i and j changes, (users, users); inf where it may not be or they share a server."""
-    half = np.empty((len(host), len(host)))
-    for server in np.unique(host):
-        leaving = np.flatnonzero(host == server)
-        half[leaving] = _replacements(costs, server, leaving, load[server])
-    change = half + half.T
-    change[host[:, None] == host] = np.inf
-    return change
-
-
-def _replacements(costs: Costs, server: int, leaving: NDArray, total: float) -> NDArray:
-    """What it changes at a server when one of its users leaves and any other user comes instead, (leaving, users)."""
-    problem, linear = costs.problem, costs.linear[server]
-    more = problem.load - problem.load[leaving, None]
-    change = linear - linear[leaving, None] + problem.compute[server] * more * (2 * total + more)
-    if costs.limit is not None:
-        limit = costs.limit[server]
-        limits, then = np.sort(limit[leaving]), total + more
-        late = np.searchsorted(limits, then) - (limit[leaving, None] < then) + (limit < then) - np.searchsorted(limits, total)
-        change += costs.late_price * late
-    if costs.together is not None:
-        change[costs.together[leaving].sum(axis=0) - costs.together[leaving] > 0] = np.inf
-    return change
+def first_host(costs: Costs) -> NDArray:
+    """Everyone where it costs least as things stand, cheapest first, with all servers open."""
+    servers, users = costs.linear.shape
+    stack = Stack(costs, np.full((1, users), -1), np.ones((1, servers), bool))
+    stack.shift(10 * users)
+    if (stack.host[0] >= 0).all():
+        return stack.host[0]
+    require_feasible(costs.problem)
+    found = any_host(costs.problem)
+    assert found is not None
+    return found
 
 
 def settle(costs: Costs, host: NDArray) -> tuple[NDArray, float]:
     """Shifts and swaps among the servers that are open until neither helps: the placement and its value."""
+    used, host = np.unique(host, return_inverse=True)
+    costs = among(costs, used)
     while True:
-        stack = Stack(costs, host[None], (np.bincount(host, minlength=len(costs.linear)) > 0)[None])
+        stack = Stack(costs, host[None], np.ones((1, len(used)), bool))
         stack.shift(100 * len(host))
         host = stack.host[0]
         if not _swap(costs, host):
-            return host, float(stack.value()[0])
+            return used[host], float(stack.value()[0])
 
 
 def _swap(costs: Costs, host: NDArray) -> bool:
@@ -196,88 +79,79 @@ def _swap(costs: Costs, host: NDArray) -> bool:
     return bool(touched.any())
 
 
-def open_set_changes(costs: Costs, host: NDArray) -> tuple[NDArray, NDArray]:
-    """Estimates of what closing one server, opening one, or both would change: (servers + 1, servers + 1), rows close, columns open.
-
-    The last row closes nothing, the last column opens nothing. A user of a closed server goes where it costs least as things stand; a
-    server that opens has the median price of compute, and takes who gains by that.
-    """
-    problem = costs.problem
-    servers, users = costs.linear.shape
-    is_open = np.bincount(host, minlength=servers) > 0
-    stack = Stack(costs, host[None], is_open[None])
-    join, stay, load = stack.join[0], stack.stay[0], stack.load[0]
-    price = np.median((problem.compute * load)[is_open])
-    entry = costs.linear + 2 * price * problem.load
-    fixed = problem.open_cost - price**2 / problem.compute
-    estimate = np.full((servers + 1, servers + 1), np.inf)
-    shut = np.flatnonzero(~is_open)
-    for server in np.append(np.flatnonzero(is_open), servers):
-        least, saved = stay, 0.0
-        if server < servers:
-            members = np.flatnonzero(host == server)
-            elsewhere = join[:, members].copy()
-            elsewhere[server] = np.inf
-            least = stay.copy()
-            least[members] = np.minimum(elsewhere.min(axis=0), costs.homeless_price)
-            saved = costs.linear[server, members].sum() + problem.compute[server] * load[server] ** 2 + problem.open_cost[server]
-            closed = least[members].sum() - saved
-            estimate[server, servers] = closed
-        else:
-            closed = 0.0
-        estimate[server, shut] = closed + fixed[shut] + np.minimum(entry[shut] - least, 0).sum(axis=1)
-    return estimate, is_open
+def close_many(costs: Costs, host: NDArray, value: float) -> tuple[NDArray, float]:
+    """Closes a twentieth of the open servers at a time while that helps; nothing where they are fewer than twenty."""
+    while True:
+        estimate, is_open = open_set_changes(costs, host)
+        closing = np.argsort(estimate[:-1, -1], kind="stable")[: is_open.sum() // 20]
+        opens = is_open.copy()
+        opens[closing[estimate[closing, -1] < 0]] = False
+        found = best_open_set(costs, host, opens[None])
+        if found is None or found[1] >= value - costs.least_gain:
+            return host, value
+        host, value = found
 
 
 def improve_open_set(costs: Costs, host: NDArray, value: float) -> tuple[NDArray, float] | None:
-    """A better placement by one change of the open set; None where no promising change gives one."""
+    """A better placement by closing a server, opening one, or both; None where the most promising changes give none."""
     estimate, is_open = open_set_changes(costs, host)
-    servers = len(is_open)
-    order = np.argsort(estimate, axis=None, kind="stable")
-    order = order[estimate.ravel()[order] < 0]
-    for first in range(0, len(order), TRIALS):
-        closing, opening = np.divmod(order[first : first + TRIALS], servers + 1)
-        trial = np.arange(len(closing))
-        opens = np.append(is_open, False) | np.zeros((len(trial), 1), bool)
-        opens[trial, closing] = False
-        opens[trial, opening] = True
-        hosts = np.where(host == closing[:, None], -1, host)
-        stack = Stack(costs, hosts, opens[:, :servers].copy())
-        stack.shift(int((hosts < 0).sum(axis=1).max()) + TRIAL_SHIFTS)
-        values = stack.value()
-        best = values.argmin()
-        if (stack.host[best] >= 0).all():
-            found = settle(costs, stack.host[best])
+    order = np.argsort(estimate, axis=None, kind="stable")[: BATCHES * TRIALS]
+    closing, opening = np.divmod(order[estimate.ravel()[order] < 0], len(estimate))
+    opens = np.tile(np.append(is_open, False), (len(closing), 1))
+    opens[np.arange(len(closing)), closing] = False
+    opens[np.arange(len(closing)), opening] = True
+    for first in range(0, len(opens), TRIALS):
+        found = best_open_set(costs, host, opens[first : first + TRIALS, :-1])
+        if found is not None:
+            found = settle(costs, found[0])
             if found[1] < value - costs.least_gain:
                 return found
     return None
 
 
-def local_search(assignment: Assignment, start: NDArray | None = None, seed: int = 0) -> NDArray:
-    """A placement that no shift, swap, opening, closing or exchange of servers that was tried improves: (users,) server index.
+def best_open_set(costs: Costs, host: NDArray, opens: NDArray) -> tuple[NDArray, float] | None:
+    """The best placement after users moved to each of these open sets, and its value; None where none houses everyone.
 
-    It keeps capacities, allowed servers and anti-affinity; of delay limits it misses as few as it can, then costs as little. The same
-    assignment, start and seed give the same placement. Raises InputError where no placement exists or `start` breaks a rule.
+    opens: (trials, servers).
     """
-    costs = costs_of(assignment)
-    host = first_host(costs) if start is None else np.array(start)
-    if start is not None:
-        check(assignment, host)
-    found = settle(costs, host)
-    while found is not None:
-        host, value = found
-        found = improve_open_set(costs, host, value)
-    return host
+    used = opens.any(axis=0)
+    index = np.cumsum(used) - 1
+    homeless = ~opens[:, host]
+    stack = Stack(among(costs, used), np.where(homeless, -1, index[host]), opens[:, used])
+    stack.shift(int(homeless.sum(axis=1).max()) + TRIAL_SHIFTS)
+    values = stack.value()
+    best = values.argmin()
+    if (stack.host[best] < 0).any():
+        return None
+    return np.flatnonzero(used)[stack.host[best]], float(values[best])
 
 
-def first_host(costs: Costs) -> NDArray:
-    """Everyone where it costs least as things stand, cheapest first, with all servers open."""
-    servers, users = costs.linear.shape
-    stack = Stack(costs, np.full((1, users), -1), np.ones((1, servers), bool))
-    stack.shift(10 * users)
-    if (stack.host[0] >= 0).all():
-        return stack.host[0]
-    require_feasible(costs.problem)
-    found = any_host(costs.problem)
-    assert found is not None
-    return found
+def open_set_changes(costs: Costs, host: NDArray) -> tuple[NDArray, NDArray]:
+    """Estimates of what closing one server, opening one, or both would change: (servers + 1, servers + 1), rows close, columns open.
+
+    The last row closes nothing, the last column opens nothing; inf where the server is not open, or is. A user of a closed server goes
+    where it costs least as things stand; a server that opens has the median price of compute, and takes who gains by that. Also
+    returns which servers are open, (servers,).
+    """
+    problem, servers = costs.problem, len(costs.linear)
+    is_open = np.bincount(host, minlength=servers) > 0
+    stack = Stack(costs, host[None], is_open[None])
+    join, stay, load = stack.join[0], stack.stay[0], stack.load[0]
+    shut = np.flatnonzero(~is_open)
+    price = np.median((problem.compute * load)[is_open])
+    entry = costs.linear[shut] + 2 * price * problem.load
+    gain = np.minimum(entry - stay, 0)
+    opened = problem.open_cost[shut] - price**2 / problem.compute[shut] + gain.sum(axis=1)
+    estimate = np.full((servers + 1, servers + 1), np.inf)
+    estimate[servers, shut] = opened
+    for server in np.flatnonzero(is_open):
+        members = np.flatnonzero(host == server)
+        elsewhere = join[:, members].copy()
+        elsewhere[server] = costs.homeless_price
+        least = elsewhere.min(axis=0)
+        here = costs.linear[server, members].sum() + problem.compute[server] * load[server] ** 2 + problem.open_cost[server]
+        closed = least.sum() - here
+        taken = np.minimum(entry[:, members] - least, 0) - gain[:, members]
+        estimate[server, servers] = closed
+        estimate[server, shut] = closed + opened + taken.sum(axis=1)
+    return estimate, is_open
