@@ -22,6 +22,8 @@ from edgetwin.errors import InputError, did_you_mean
 from edgetwin.problem import KNOWLEDGE, Param, Policy, Problem, Task, View
 
 BUILT_IN = {
+    "placement": "edgetwin.association:PLACEMENT",
+    "migration": "edgetwin.association:MIGRATION",
     "two-timescale": "edgetwin.two_timescale:PROBLEM",
     "network-sync": "edgetwin.network_sync:PROBLEM",
 }
@@ -57,7 +59,7 @@ def policy(task: Task, name: str, known: Mapping[str, Callable[..., Policy]] | N
     Raises InputError for an unknown policy or knob, and where an agent class has nobody or two parts that decide for it.
     """
     known = factories(task) if known is None else known
-    parts = [_parsed(part, known) for part in _split(name)]
+    parts = [parsed(part, known) for part in _split(name)]
     for factory, _ in parts:
         task = getattr(factory, "relax", lambda same: same)(task)
     made = []
@@ -120,7 +122,7 @@ def learner(task: Task, name: str, known: Mapping[str, Callable[..., Any]] | Non
     known = learner_factories(task) if known is None else known
     if not known:
         raise InputError(f"task {task.name!r} has no algorithms to train with")
-    factory, knobs = _parsed(name.strip(), known, "algorithm")
+    factory, knobs = parsed(name.strip(), known, "algorithm")
     return replace(factory(task, **knobs), name=name.strip())
 
 
@@ -202,7 +204,7 @@ def _split(name: str) -> list[str]:
     return [part.strip() for part in re.split(r"\+(?![^\[]*\])", name)]
 
 
-def _parsed(
+def parsed(
     part: str, known: Mapping[str, Callable[..., Any]], what: str = "policy"
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
     """The factory and the knobs of one name; `what` it names is said in errors."""

@@ -1,1 +1,23 @@
-"""Digital twin placement and migration in 6G edge networks (Lu, Maharjan, Zhang): which servers open, which twin lives where."""
+"""Edge association (Lu, Maharjan, Zhang): which servers host whose twins, and when twins follow their users to another."""
+
+from edgetwin.association import migration_rules, rules
+from edgetwin.association.migration import MigrationTask
+from edgetwin.association.placement import PlacementTask
+from edgetwin.problem import Problem
+
+PLACEMENT = Problem(
+    summary="open servers and place twins on them (Lu et al., P1)",
+    scenario="association/n100-m10",
+    task=PlacementTask,
+    policies=rules.POLICIES,
+    compared=("random", "nearest", "greedy", "local-search", "optimum"),
+    solver="edgetwin.association.files:solve",
+)
+
+MIGRATION = Problem(
+    summary="move twins after their users (Lu et al., P2)",
+    scenario="association/n100-m10",
+    task=MigrationTask,
+    policies=migration_rules.POLICIES,
+    compared=("never", "nearest", "algorithm-3-literal", "algorithm-3", "priced", "slot-optimum"),
+)

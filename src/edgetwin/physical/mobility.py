@@ -1,4 +1,4 @@
-"""How users move: the Gauss-Markov model of two-timescale (1)-(4), walks by steps, network-sync (1), and the replay of recorded tracks.
+"""How users move: the Gauss-Markov model of two-timescale (1)-(4), walks by steps, network-sync (1), random waypoints, and recorded tracks.
 
 Users stay in a square of side `width_m`: what would leave it is reflected at the walls. Walks may also go on without walls, or stop there.
 """
@@ -139,3 +139,16 @@ def bounded(position, width, boundary):
     if boundary == "reflect":
         return back_and_forth(position, width)
     return jnp.clip(position, 0, width) if boundary == "clip" else position
+
+
+def waypoint_step(position_m, target_m, speed_mps, next_target_m, next_speed_mps, slot_s):
+    """Random waypoints: straight to the target at one speed; who arrives stays for the rest of the slot, then turns to the next.
+
+    position_m, target_m, next_target_m: (users, 2); speed_mps, next_speed_mps: (users,). Returns position, target and speed one slot later.
+    """
+    way = target_m - position_m
+    left_m = jnp.sqrt(jnp.sum(way**2, axis=1))
+    arrives = speed_mps * slot_s >= left_m
+    share = jnp.where(arrives, 1, speed_mps * slot_s / jnp.where(left_m > 0, left_m, 1))
+    position = jnp.where(arrives[:, None], target_m, position_m + share[:, None] * way)
+    return position, jnp.where(arrives[:, None], next_target_m, target_m), jnp.where(arrives, next_speed_mps, speed_mps)

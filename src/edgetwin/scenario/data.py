@@ -51,6 +51,16 @@ GOAL_TRACKS = Dataset(
     citation="GOAL (GPS Ordered Activity Labels); Eftelioglu et al., IWCTS 2022",
 )
 
+SF_TAXI_CELLS = Dataset(
+    file="sf_taxi_cells/traceRealCellLocations.mat",
+    repository="shiqiangw/service-migration-mdp",
+    commit="cd0580041299b3e9ca7999a2da9f631d0dedc786",
+    origin_path="traceRealCellLocations.mat",
+    sha256="e2b71f3b58ad5b4528fb53fea795033d47608c9beb1f5f49174a39d34258598d",
+    licence="MIT (repository)",
+    citation="Wang et al., service migration; taxi GPS: CRAWDAD epfl/mobility, Piorkowski et al., 2009; towers: antennasearch.com",
+)
+
 
 def path_of(dataset: Dataset) -> Path:
     """A local file with the data set's pinned contents: in `EDGETWIN_DATA` when that is set, else in the cache, fetched at need.

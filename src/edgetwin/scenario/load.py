@@ -45,9 +45,9 @@ def replace(base: Scenario, settings: Mapping[str, Any]) -> Scenario:
 
 def digest(scenario: Scenario) -> str:
     """SHA-256 over what decides behaviour: every value, and what is in the files it names (wherever they lie), but no words about it."""
-    values = scenario.model_dump(mode="json", exclude={"name", "summary", "notes", "sources"})
+    values = scenario.model_dump(mode="json", exclude={"name", "summary", "notes", "sources"}, exclude_none=True)
     for section in ("sites", "users"):
-        if values[section]["file"] is not None:
+        if "file" in values[section]:
             values[section]["file"] = hashlib.sha256(Path(values[section]["file"]).read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

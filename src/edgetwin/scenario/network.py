@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetwin.errors import InputError
-from edgetwin.scenario import schema
+from edgetwin.scenario import schema, taxis
 from edgetwin.scenario.schema import Scenario
 from edgetwin.scenario.sites import Candidates, best_spread, candidates
 from edgetwin.scenario.tracks import Tracks, csv_tracks, goal_tracks
@@ -16,7 +16,8 @@ from edgetwin.scenario.tracks import Tracks, csv_tracks, goal_tracks
 
 class Network(NamedTuple):
     """Sites in the order of their file: `site_ids` (sites,), `sites_xy_m` (sites, 2). Servers in the order of their sites:
-    `server_sites` (servers,) site indices, ascending, and `cpu_hz` (servers,). `tracks` is None where users move by a model."""
+    `server_sites` (servers,) site indices, ascending, `cpu_hz` and `capacity` (servers,), NaN where not given. `tracks` is None where
+    users move by a model; `visits` (minutes, users) is the site of each taxi, -1 without a fix, where users are taxis."""
 
     width_m: float
     site_ids: tuple[str, ...]
@@ -24,6 +25,8 @@ class Network(NamedTuple):
     server_sites: NDArray[np.int64]
     cpu_hz: NDArray[np.float64]
     tracks: Tracks | None
+    capacity: NDArray[np.float64]
+    visits: NDArray[np.int64] | None = None
 
 
 def network(scenario: Scenario) -> Network:
@@ -39,7 +42,10 @@ def network(scenario: Scenario) -> Network:
     if found.cpu_hz is not None:
         own_hz = found.cpu_hz[site[servers]]
         cpu_hz = np.where(np.isnan(own_hz), cpu_hz, own_hz)
-    return Network(width_m, tuple(found.ids[index] for index in site), found.xy_m[site], servers, cpu_hz, _tracks(scenario))
+    capacity = np.full(len(servers), np.nan) if found.capacity is None else found.capacity[site[servers]]
+    ids = tuple(found.ids[index] for index in site)
+    visits = taxis.of_users(scenario.users, scenario.sites).tower if scenario.users.mobility == "sf-taxis" else None
+    return Network(width_m, ids, found.xy_m[site], servers, cpu_hz, _tracks(scenario), capacity, visits)
 
 
 def _server_sites(
@@ -77,6 +83,10 @@ def content_digest(network: Network) -> str:
     if network.tracks is not None:
         arrays += [network.tracks.time_s, network.tracks.xy_m, network.tracks.duration_s, network.tracks.place_m]
     digest = hashlib.sha256()
+    if network.visits is not None:
+        arrays.append(network.visits)
+    if np.isfinite(network.capacity).any():
+        arrays.append(np.nan_to_num(network.capacity))
     for array in arrays:
         if array is not None:
             digest.update(str(array.shape).encode())

@@ -54,10 +54,13 @@ class Area(Section):
 
 
 class Sites(Section):
-    """Base-station sites: a layout of the problem, or the best-spread `count` of those in a file or data set."""
+    """Base-station sites: a layout of the problem, or the best-spread `count` of those in a file or data set.
+
+    "uniform" sites are drawn anew in each episode, by problems that can (association).
+    """
 
     count: Count
-    layout: Literal["lloyd", "optus-melbourne-cbd", "file"]
+    layout: Literal["lloyd", "uniform", "optus-melbourne-cbd", "sf-taxi-towers", "file"]
     file: str | None = None
 
     @model_validator(mode="after")
@@ -66,7 +69,7 @@ class Sites(Section):
         return self
 
 
-Mobility = Literal["gauss-markov", "random-walk", "persistent-walk", "goal-tracks", "file"]
+Mobility = Literal["gauss-markov", "random-waypoint", "random-walk", "persistent-walk", "goal-tracks", "sf-taxis", "file"]
 Moves = tuple[Probability, Probability, Probability, Probability, Probability]
 
 
@@ -78,8 +81,9 @@ def _sums_to_one(rows: tuple[Moves, ...]) -> tuple[Moves, ...]:
 
 
 class Users(Section):
-    """Mobile users and how they move: Gauss-Markov (two-timescale (1)-(4)), walks by steps (network-sync (1)), or real tracks.
+    """Mobile users and how they move: Gauss-Markov (two-timescale (1)-(4)), walks by steps (network-sync (1)), random waypoints, or real tracks.
 
+    Random-waypoint users start in the area, the share `hotspot_share` of them around one of `hotspots` places (normal, `hotspot_std_m`).
     A walk's moves are stay, forward, backward, left, right: by `move_probability`, a row for every user, or where that is missing by a
     ladder: the first user's dominant move has the first `dominant_probability`, the last user's the second, and the rest is shared
     evenly. A persistent walk repeats its last move with probability `persistence`. `track_part` holds out every fourth track.
@@ -93,6 +97,10 @@ class Users(Section):
     move_probability: Annotated[tuple[Moves, ...], AfterValidator(_sums_to_one)] | None = None
     persistence: Probability = 0.8
     boundary: Literal["none", "reflect", "clip"] = "none"
+    hotspots: Annotated[Whole, Field(ge=0)] = 0
+    hotspot_share: Probability = 0.8
+    hotspot_std_m: Positive = 120.0
+    waypoint_speed_mps: PositiveRange = (1.0, 20.0)
     mean_speed_mps: NonNegativeRange = (2.0, 10.0)
     speed_memory: Memory = 0.9
     direction_memory: Memory = 0.9
@@ -208,7 +216,65 @@ class NetworkSync(Section):
         return self
 
 
+class Association(Section):
+    """What placement and migration of twins share: radio, data and limits, what serves them, and what it costs.
+
+    `cpu_hz` is drawn for each server and episode and then varies within these limits; without it servers have `servers.cpu_hz` for ever.
+    A user's limit is drawn from `latency_limit_s`, but at least `latency_floor_s` + `latency_margin` times its update's time on air.
+    `delay_limits`: not in the objective, at the price `violation_price_s` each, or to be kept by whoever can.
+    """
+
+    bandwidth_hz: Positive
+    bandwidth_use: Literal["per-user", "shared"]
+    tx_power_w: Positive
+    noise_density_w_per_hz: Positive
+    path_loss_1km_db: Positive
+    path_loss_decade_db: Positive
+    distance_min_m: Positive
+    shadowing_db: NonNegative
+    shadowing_memory: Memory
+    data_bits: PositiveRange
+    update_share: PositiveRange
+    update_gap_s: Positive
+    horizon_s: NonNegative
+    cycles_per_bit: Positive
+    cpu_hz: PositiveRange | None = None
+    cpu_memory: Memory
+    cpu_noise: NonNegative
+    capacity: Count
+    wire_s_per_bit_m: NonNegative
+    latency_limit_s: PositiveRange
+    latency_floor_s: NonNegative
+    latency_margin: NonNegative
+    latency_weight: NonNegative
+    cost_weight: NonNegative
+    open_cost_s: NonNegative
+    compute_share: Literal["square-root", "equal", "proportional"]
+    delay_limits: Literal["off", "soft", "hard"]
+    violation_price_s: NonNegative = 1.0
+
+
+class Placement(Section):
+    """Where twins are placed, anew in each of `slots` slots: 1 for an instance."""
+
+    slots: Count
+
+
+class Migration(Section):
+    """Twins that follow their users over `slots` slots; the servers that are open stay so.
+
+    `compute_share`: F/n to each of the n twins that compute at a server, F/N_k reserved for each, or square-root shares. A move costs
+    `utility_weight` times the time of its transfer, once; `priced` spreads that over `horizon_slots`.
+    """
+
+    slots: Count
+    utility_weight: Probability
+    compute_share: Literal["equal", "reserved", "square-root"]
+    horizon_slots: Count
+
+
 SUPPORTED_MOBILITY = {
+    "association": ("random-waypoint", "gauss-markov", "goal-tracks", "sf-taxis", "file"),
     "two_timescale": ("gauss-markov", "goal-tracks", "file"),
     "network_sync": ("random-walk", "persistent-walk", "goal-tracks", "file"),
 }
@@ -224,6 +290,9 @@ class Scenario(Section):
     users: Users
     servers: Servers | None = None
     backhaul: Backhaul | None = None
+    association: Association | None = None
+    placement: Placement | None = None
+    migration: Migration | None = None
     two_timescale: TwoTimescale | None = None
     network_sync: NetworkSync | None = None
     notes: tuple[str, ...] = ()
@@ -240,6 +309,17 @@ class Scenario(Section):
             for section in ("servers", "backhaul"):
                 if getattr(self, section) is None:
                     raise ValueError(f"[{section}] = none: [two_timescale] needs this section")
+        if self.association is not None and self.servers is None:
+            raise ValueError("[servers] = none: [association] needs this section")
+        for task in ("placement", "migration"):
+            if getattr(self, task) is not None and self.association is None:
+                raise ValueError(f"[{task}]: needs the section [association] beside it")
+        if self.sites.layout == "uniform" and (self.two_timescale is not None or self.network_sync is not None):
+            raise ValueError('sites.layout = "uniform": is for [association] alone, which draws sites anew in each episode')
+        if (self.sites.layout == "sf-taxi-towers") != (self.users.mobility == "sf-taxis"):
+            raise ValueError(
+                'sites.layout = "sf-taxi-towers" and users.mobility = "sf-taxis" go together: taxis are known by their towers'
+            )
         if self.network_sync is not None:
             self._check_network_sync(self.network_sync)
         return self

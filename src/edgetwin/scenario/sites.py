@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgetwin.errors import InputError
-from edgetwin.scenario import data, schema, table
+from edgetwin.scenario import data, schema, table, taxis
 
 EARTH_RADIUS_M = 6_371_008.8
 GRID = 40
@@ -26,20 +26,26 @@ SWAPPED_MIN_M = 100e3
 
 
 class Candidates(NamedTuple):
-    """Sites to choose from, in the order of their file: `ids`, `xy_m` (sites, 2); `server` (sites,) says which have one, and
-    `cpu_hz` (sites,) what CPU it has, NaN where not given; both None where the file has no such column."""
+    """Sites to choose from, in the order of their file: `ids`, `xy_m` (sites, 2); `server` (sites,) says which have one, `cpu_hz` and
+    `capacity` (sites,) what CPU it has and how many twins it holds, NaN where not given; None where the file has no such column."""
 
     ids: tuple[str, ...]
     xy_m: NDArray[np.float64]
     server: NDArray[np.bool_] | None = None
     cpu_hz: NDArray[np.float64] | None = None
+    capacity: NDArray[np.float64] | None = None
 
 
 def candidates(sites: schema.Sites, area: schema.Area) -> Candidates:
     """The sites of a scenario's layout that stand in its square: at least `sites.count`, else InputError."""
     if sites.layout == "lloyd":
-        return Candidates(tuple(f"site-{index}" for index in range(sites.count)), lloyd(sites.count, area.width_m))
-    if sites.file is None:
+        return Candidates(_numbered(sites.count), lloyd(sites.count, area.width_m))
+    if sites.layout == "uniform":
+        return Candidates(_numbered(sites.count), np.random.default_rng(0).random((sites.count, 2)) * area.width_m)
+    if sites.layout == "sf-taxi-towers":
+        origin = data.SF_TAXI_CELLS.file
+        found = taxi_towers(area)
+    elif sites.file is None:
         origin = data.OPTUS_SITES.file
         found = optus_sites(area)
     else:
@@ -56,7 +62,12 @@ def candidates(sites: schema.Sites, area: schema.Area) -> Candidates:
         found.xy_m[inside],
         None if found.server is None else found.server[inside],
         None if found.cpu_hz is None else found.cpu_hz[inside],
+        None if found.capacity is None else found.capacity[inside],
     )
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(f"site-{index}" for index in range(count))
 
 
 def lloyd(count: int, width_m: float) -> NDArray[np.float64]:
@@ -194,17 +205,19 @@ def positions(found: table.Table, area: schema.Area) -> NDArray[np.float64]:
 
 
 def read_sites(path: Path, area: schema.Area) -> Candidates:
-    """All sites of a CSV file: `id`, `lat,lon` or `x_m,y_m`, optional `server`, `cpu_hz`, `capacity` (checked, not used yet)."""
+    """All sites of a CSV file: `id`, `lat,lon` or `x_m,y_m`, optional `server`, `cpu_hz`, `capacity`."""
     found = table.read(path, ("id",), ("lat", "lon", "x_m", "y_m", "server", "cpu_hz", "capacity"))
+    capacity = None
     if "capacity" in found.columns:
-        capacity = table.numbers(found, "capacity", low=1, blank=1)
-        if (capacity % 1 != 0).any():
-            found.fault(int((capacity % 1 != 0).argmax()), "capacity", "must be a whole number from 1")
+        capacity = table.numbers(found, "capacity", low=1, blank=np.nan)
+        if (capacity % 1 > 0).any():
+            found.fault(int((capacity % 1 > 0).argmax()), "capacity", "must be a whole number from 1")
     return Candidates(
         table.unique(found),
         positions(found, area),
         table.truths(found, "server") if "server" in found.columns else None,
         table.numbers(found, "cpu_hz", low=1, blank=np.nan) if "cpu_hz" in found.columns else None,
+        capacity,
     )
 
 
@@ -214,3 +227,12 @@ def optus_sites(area: schema.Area) -> Candidates:
     names = {"id": "SITE_ID", "lat": "LATITUDE", "lon": "LONGITUDE"}
     found = found._replace(columns={name: found.columns[theirs] for name, theirs in names.items()})
     return Candidates(table.unique(found), positions(found, area))
+
+
+def taxi_towers(area: schema.Area) -> Candidates:
+    """The 209 towers of the San Francisco taxis, numbered from 1, projected by way of the area's centre."""
+    if area.centre_lat_deg is None or area.centre_lon_deg is None:
+        raise InputError('sites.layout = "sf-taxi-towers": needs area.centre_lat_deg and area.centre_lon_deg')
+    lat_lon = taxis.read().towers_deg
+    xy_m = np.stack(project(*lat_lon.T, area.centre_lat_deg, area.centre_lon_deg, area.width_m), axis=1)
+    return Candidates(tuple(str(number + 1) for number in range(len(xy_m))), xy_m)
