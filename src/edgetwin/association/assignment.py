@@ -84,16 +84,21 @@ def together(assignment: Assignment) -> NDArray:
 
 
 def broken_rule(assignment: Assignment, host: NDArray, names: Names | None = None) -> str | None:
-    """The first rule that a placement breaks, in words; None where it keeps all. Delay limits are no such rule: see `late`."""
-    for user in np.flatnonzero(~assignment.allowed[np.arange(len(host)), host]):
+    """The first rule that a placement breaks, in words; None where it keeps all. Delay limits are no such rule: see `late`.
+
+    host: (users,), -1 for a user that has no server yet.
+    """
+    housed = np.flatnonzero(host >= 0)
+    for user in housed[~assignment.allowed[housed, host[housed]]]:
         return f"user {user_name(user, names)} may not live on server {server_name(host[user], names)}"
-    count = np.bincount(host, minlength=len(assignment.capacity))
+    count = np.bincount(host[housed], minlength=len(assignment.capacity))
     for server in np.flatnonzero(count > assignment.capacity):
         return f"server {server_name(server, names)} hosts {count[server]} twins and has room for {assignment.capacity[server]}"
     for group in assignment.apart:
-        for server in np.flatnonzero(np.bincount(host[group]) > 1):
-            sharing = [user for user in group if host[user] == server]
-            return f"users {listed(sharing, user_name, names)} are to be kept apart and share server {server_name(server, names)}"
+        where = host[group]
+        for server in np.flatnonzero(np.bincount(where[where >= 0]) > 1):
+            sharing = listed(group[where == server], user_name, names)
+            return f"users {sharing} are to be kept apart and share server {server_name(server, names)}"
     return None
 
 

@@ -23,14 +23,15 @@ def local_search(assignment: Assignment, start: NDArray | None = None) -> NDArra
     """A placement that no shift or swap improves, and no promising change of the open set: (users,) server index.
 
     It keeps capacities, allowed servers and anti-affinity; of delay limits it misses as few as it can, then costs as little. The same
-    assignment and start give the same placement: nothing is drawn. Raises InputError where no placement exists or `start` breaks a rule.
+    assignment and start give the same placement: nothing is drawn. start: (users,), -1 for a user that has no server yet. Raises
+    InputError where no placement exists or `start` breaks a rule.
     """
     costs = costs_of(assignment)
     if start is None:
         found = close_many(costs, *settle(costs, first_host(costs)))
     else:
         check(assignment, start)
-        found = settle(costs, start)
+        found = settle(costs, complete(costs, start))
     while found is not None:
         host, value = found
         found = improve_open_set(costs, host, value)
@@ -39,11 +40,18 @@ def local_search(assignment: Assignment, start: NDArray | None = None) -> NDArra
 
 def first_host(costs: Costs) -> NDArray:
     """Everyone where it costs least as things stand, cheapest first, with all servers open."""
+    return complete(costs, np.full(len(costs.problem.load), -1))
+
+
+def complete(costs: Costs, host: NDArray) -> NDArray:
+    """The placement with a server for users that have none: one that already hosts somebody where that is possible."""
     servers, users = costs.linear.shape
-    stack = Stack(costs, np.full((1, users), -1), np.ones((1, servers), bool))
-    stack.shift(10 * users)
-    if (stack.host[0] >= 0).all():
-        return stack.host[0]
+    hosting = np.bincount(host[host >= 0], minlength=servers) > 0
+    for opens in (hosting, np.ones(servers, bool)):
+        stack = Stack(costs, host[None].copy(), opens[None])
+        stack.shift(10 * users)
+        if (stack.host[0] >= 0).all():
+            return stack.host[0]
     require_feasible(costs.problem)
     found = any_host(costs.problem)
     assert found is not None
