@@ -5,7 +5,7 @@ so (18) has a quadratic cost in the servers' loads S_k, and a delay limit (18d) 
 record alone, in float64.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -108,17 +108,17 @@ def check(assignment: Assignment, host: NDArray, names: Names | None = None) -> 
         raise InputError(broken)
 
 
-def user_name(user: int, names: Names | None) -> str:
+def user_name(user: int | np.integer, names: Names | None) -> str:
     """A user's name, its index where it has none."""
-    return str(user) if names is None else names.users[user]
+    return str(user) if names is None else names.users[int(user)]
 
 
-def server_name(server: int, names: Names | None) -> str:
+def server_name(server: int | np.integer, names: Names | None) -> str:
     """A server's name, its index where it has none."""
-    return str(server) if names is None else names.servers[server]
+    return str(server) if names is None else names.servers[int(server)]
 
 
-def listed(indices: Sequence[int], name, names: Names | None, most: int = 5) -> str:
+def listed(indices: NDArray, name: Callable[[int, Names | None], str], names: Names | None, most: int = 5) -> str:
     """Names of the first few, and how many more there are."""
     few = ", ".join(name(index, names) for index in indices[:most])
     return few + (f" and {len(indices) - most} more" if len(indices) > most else "")

@@ -32,10 +32,9 @@ def local_search(assignment: Assignment, start: NDArray | None = None) -> NDArra
     else:
         check(assignment, start)
         found = settle(costs, complete(costs, start))
-    while found is not None:
-        host, value = found
-        found = improve_open_set(costs, host, value)
-    return host
+    while (better := improve_open_set(costs, *found)) is not None:
+        found = better
+    return found[0]
 
 
 def first_host(costs: Costs) -> NDArray:
@@ -122,8 +121,9 @@ def best_open_set(costs: Costs, host: NDArray, opens: NDArray) -> tuple[NDArray,
 
     opens: (trials, servers).
     """
-    used = opens.any(axis=0)
-    index = np.cumsum(used) - 1
+    used = np.flatnonzero(opens.any(axis=0))
+    index = np.full(opens.shape[1], -1)
+    index[used] = np.arange(len(used))
     homeless = ~opens[:, host]
     stack = Stack(among(costs, used), np.where(homeless, -1, index[host]), opens[:, used])
     stack.shift(int(homeless.sum(axis=1).max()) + TRIAL_SHIFTS)
@@ -131,7 +131,7 @@ def best_open_set(costs: Costs, host: NDArray, opens: NDArray) -> tuple[NDArray,
     best = values.argmin()
     if (stack.host[best] < 0).any():
         return None
-    return np.flatnonzero(used)[stack.host[best]], float(values[best])
+    return used[stack.host[best]], float(values[best])
 
 
 def open_set_changes(costs: Costs, host: NDArray) -> tuple[NDArray, NDArray]:

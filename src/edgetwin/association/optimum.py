@@ -19,8 +19,8 @@ from edgetwin.association.bounds import Fixed, fixed_by
 from edgetwin.association.local_search import local_search
 from edgetwin.association.programme import Programme, Solution, cover, most_relaxed, programme, solve, tangents
 
-LEAST_GAP = 1e-9
-"""Relative gap that floating-point numbers can close"""
+LEAST_GAP = 1e-7
+"""Relative gap that HiGHS's tolerances allow to close"""
 DUAL_STEPS = 400
 """Steps of the Lagrangian bound that rules pairs out"""
 SPLIT_ROUNDS = 4
@@ -102,17 +102,17 @@ class _Search:
                 return
 
     def whole_users(self) -> None:
-        """Solves with users at one server until the gap is closed."""
-        gap = self.gap / 2
-        while not self.closed:
+        """Solves with users at one server until the gap is closed; a placement that comes again has its cuts, so HiGHS is to be closer."""
+        gap, seen = self.gap / 2, set()
+        while not self.closed and gap > LEAST_GAP / 10:
             found = self.solve(whole=True, gap=gap)
             if found.share is None:
                 return
-            error = self.cut(found)
-            if error <= self.gap / 4 * self.cost:
+            self.cut(found)
+            host = _whole(found.share).tobytes()
+            if host in seen:
                 gap /= 4
-                if gap < LEAST_GAP / 100:
-                    return
+            seen.add(host)
 
     def solve(self, *, whole: bool, gap: float) -> Solution:
         """One solve: brings bound and placement up to date."""
@@ -165,7 +165,7 @@ def _late_cuts(made: Programme, host: NDArray, relaxed: NDArray) -> list[LinearC
     if not missed.any():
         return []
     return [
-        cover(made.columns, np.flatnonzero(host == host[user]), host[user], user)
+        cover(made.columns, np.flatnonzero(host == host[user]), int(host[user]), int(user))
         for user in np.flatnonzero(missed & (relaxed < 0.5))
     ]
 

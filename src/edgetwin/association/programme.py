@@ -1,8 +1,8 @@
 """Placement as a mixed-integer linear programme for HiGHS: the quadratic compute cost by perspective cuts, delay limits as rows.
 
-Columns: x of the pairs that are kept, y, loads S_k in units of their mean over all servers, q_k ≥ S_k²/y_k, and with limits v_i = 1: user i is relaxed.
-For any t, S² ≥ 2·t·S − t², so q_k ≥ 2·t·S_k − t²·y_k never cuts off a placement; it is tight at S_k = t. With limits L_ik (18d), S_k ≤ L_ik
-where x_ik = 1 and v_i = 0, by the largest load T_k that server k can have: S_k + (T_k − L_ik)·(x_ik − v_i) ≤ T_k·y_k.
+Columns: x of the pairs that are kept, y, loads S_k in units of their mean over all servers, q_k ≥ S_k²/y_k, and with limits v_i = 1 where
+user i is relaxed. For any t, S² ≥ 2·t·S − t², so q_k ≥ 2·t·S_k − t²·y_k never cuts off a placement; it is tight at S_k = t. With limits
+L_ik (18d), S_k ≤ L_ik where x_ik = 1 and v_i = 0, by the largest load T_k server k can have: S_k + (T_k − L_ik)·(x_ik − v_i) ≤ T_k·y_k.
 """
 
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from edgetwin.association.assignment import LIMIT_TOLERANCE, Assignment
 from edgetwin.association.bounds import Fixed
+from edgetwin.association.quiet import without_stray_lines
 
 COST_SCALE = 1e3
 """What a good placement costs in the programme's unit: HiGHS stops at an absolute gap of 1e-6"""
@@ -28,7 +29,7 @@ class Columns(NamedTuple):
     load: slice
     square: slice
     relaxed: slice
-    count: int
+    total: int
 
 
 class Programme(NamedTuple):
@@ -59,26 +60,20 @@ def programme(assignment: Assignment, fixed: Fixed, typical_cost: float) -> Prog
     users, servers = fixed.keep.shape
     user, server = np.nonzero(fixed.keep & assignment.allowed)
     pairs = len(user)
-    limited = assignment.load_limit is not None
-    starts = pairs + servers * np.arange(4)
-    columns = Columns(
-        user,
-        server,
-        *(slice(start, start + servers) for start in starts[:3]),
-        slice(starts[3], starts[3] + users * limited),
-        int(starts[3] + users * limited),
-    )
+    opened, load, square = (slice(start, start + servers) for start in pairs + servers * np.arange(3))
+    relaxed = slice(square.stop, square.stop + users * (assignment.load_limit is not None))
+    columns = Columns(user, server, opened, load, square, relaxed, int(relaxed.stop))
     unit_load = float(assignment.load.sum() / servers) or 1.0
     unit_cost = abs(typical_cost) / COST_SCALE or 1.0
-    objective = np.zeros(columns.count)
+    objective = np.zeros(columns.total)
     objective[:pairs] = assignment.linear[user, server]
     objective[columns.opened] = assignment.open_cost
     objective[columns.square] = assignment.compute * unit_load**2
-    upper = np.full(columns.count, np.inf)
+    upper = np.full(columns.total, np.inf)
     upper[:pairs] = 1
     upper[columns.relaxed] = 1
     upper[columns.opened] = ~fixed.closed
-    lower = np.zeros(columns.count)
+    lower = np.zeros(columns.total)
     lower[columns.opened] = fixed.opened
     rows = _rows(assignment, columns, unit_load)
     return Programme(assignment, columns, objective / unit_cost, rows, Bounds(lower, upper), unit_load, unit_cost)
@@ -88,7 +83,7 @@ def matrix(rows: int, columns: Columns, *terms: tuple[NDArray, NDArray, NDArray 
     """So many rows from terms (row, column, coefficient)."""
     row, column = (np.concatenate([term[part] for term in terms]).astype(int) for part in (0, 1))
     value = np.concatenate([np.broadcast_to(term[2], len(term[0])) for term in terms])
-    return sparse.csr_array((value, (row, column)), shape=(rows, columns.count))
+    return sparse.csr_array((value, (row, column)), shape=(rows, columns.total))
 
 
 def _rows(assignment: Assignment, columns: Columns, unit_load: float) -> tuple[LinearConstraint, ...]:
@@ -175,21 +170,22 @@ def solve(
     """Solves with further rows. whole: users live at one server, otherwise only servers are open or not and users may be split.
     fewest: minimise the number of relaxed users instead of the cost."""
     columns = made.columns
-    integrality = np.zeros(columns.count)
+    integrality = np.zeros(columns.total)
     integrality[: len(columns.user)] = whole
     integrality[columns.opened] = 1
     integrality[columns.relaxed] = whole
     objective = made.objective
     if fewest:
-        objective = np.zeros(columns.count)
+        objective = np.zeros(columns.total)
         objective[columns.relaxed] = 1
-    found = milp(
-        objective,
-        constraints=[*made.rows, *extra],
-        integrality=integrality,
-        bounds=made.bounds,
-        options={"mip_rel_gap": gap, "time_limit": max(time_limit_s, 0.01)},
-    )
+    with without_stray_lines():
+        found = milp(
+            objective,
+            constraints=[*made.rows, *extra],
+            integrality=integrality,
+            bounds=made.bounds,
+            options={"mip_rel_gap": gap, "time_limit": max(time_limit_s, 0.01)},
+        )
     bound = np.inf if found.status == 2 else -np.inf if found.mip_dual_bound is None else found.mip_dual_bound
     if not fewest:
         bound = bound * made.unit_cost + made.assignment.constant

@@ -33,14 +33,14 @@ class Costs(NamedTuple):
 def costs_of(assignment: Assignment) -> Costs:
     """The search's view of an assignment."""
     linear = np.where(assignment.allowed, assignment.linear, np.inf).T.copy()
-    finite = np.where(assignment.allowed, assignment.linear, 0)
-    spread = np.ptp(finite, axis=1).sum() + assignment.compute.max() * assignment.load.sum() ** 2 + assignment.open_cost.sum()
-    limited = assignment.load_limit is not None
-    late_price = 2 * spread if limited else 0.0
+    dearest = 2 * np.abs(np.where(assignment.allowed, assignment.linear, 0)).max(axis=1).sum()
+    spread = dearest + assignment.compute.max() * assignment.load.sum() ** 2 + assignment.open_cost.sum()
+    limit = None if assignment.load_limit is None else (assignment.load_limit * (1 + LIMIT_TOLERANCE)).T.copy()
+    late_price = 0.0 if limit is None else 2 * spread
     return Costs(
         problem=assignment,
         linear=linear,
-        limit=(assignment.load_limit * (1 + LIMIT_TOLERANCE)).T.copy() if limited else None,
+        limit=limit,
         together=together(assignment).astype(float) if assignment.apart else None,
         late_price=late_price,
         homeless_price=2 * spread + (len(linear[0]) + 1) * late_price,
@@ -76,7 +76,7 @@ class Stack:
         inside = self.host[trial] == server[:, None]
         join, stay = linear + (price + own), linear + (price - own)
         if self.costs.limit is not None:
-            self._add_late(trial, server, inside, join, stay)
+            self._add_late(self.costs.limit, trial, server, inside, join, stay)
         shut = ~self.open[trial, server] | (self.count[trial, server] >= problem.capacity[server])
         join[shut] = np.inf
         if self.costs.together is not None:
@@ -85,15 +85,15 @@ class Stack:
         rows, users = np.nonzero(inside)
         self.stay[trial[rows], users] = stay[rows, users]
 
-    def _add_late(self, trial, server, inside, join, stay):
+    def _add_late(self, limits, trial, server, inside, join, stay):
         load, price = self.costs.problem.load, self.costs.late_price
         for row, (index, k) in enumerate(zip(trial, server, strict=True)):
-            limit, total = self.costs.limit[k], self.load[index, k]
-            limits = np.sort(limit[inside[row]])
-            late = np.searchsorted(limits, total)
+            limit, total = limits[k], self.load[index, k]
+            inner = np.sort(limit[inside[row]])
+            late = np.searchsorted(inner, total)
             more, less = total + load, total - load
-            join[row] += price * (np.searchsorted(limits, more) + (limit < more) - late)
-            stay[row] += price * (late - np.searchsorted(limits, less) + (limit < less))
+            join[row] += price * (np.searchsorted(inner, more) + (limit < more) - late)
+            stay[row] += price * (late - np.searchsorted(inner, less) + (limit < less))
 
     def shift(self, most_steps: int) -> None:
         """Carries out the best shift in each placement, one after another, while any helps."""
