@@ -100,7 +100,8 @@ class WorldModel:
             sites_m = drawn[3 * self.users + self.servers :].reshape(self.sites, 2) * self.network.width_m
         else:
             sites_m = jnp.asarray(self.network.sites_xy_m, jnp.float32)
-        between_m = channel.distance(sites_m, sites_m, 0.0)
+        itself = jnp.eye(self.sites, dtype=bool)
+        between_m = jnp.where(itself, 0, channel.distance(sites_m, sites_m, 0.0))
         data_bits = _between(section.data_bits, data)
         fixed = jnp.asarray(self.network.cpu_hz, jnp.float32)
         return Episode(
@@ -110,7 +111,7 @@ class WorldModel:
             update_bits=data_bits * _between(section.update_share, update),
             limit_s=_between(section.latency_limit_s, limit),
             cpu_hz=fixed if section.cpu_hz is None else _between(section.cpu_hz, cpu),
-            spread_m=jnp.min(jnp.where(jnp.eye(self.sites, dtype=bool), jnp.inf, between_m), axis=1) / 2,
+            spread_m=jnp.min(jnp.where(itself, jnp.inf, between_m), axis=1) / 2,
         )
 
     def begin(self, streams: Streams, episode: Episode) -> Process:
