@@ -18,6 +18,7 @@ results: $(VENV)/installed
 	$(VENV)/bin/python benchmarks/two_timescale.py
 	$(VENV)/bin/python benchmarks/network_sync.py
 	$(VENV)/bin/python benchmarks/beta_happo.py
+	$(VENV)/bin/python benchmarks/association.py
 
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .

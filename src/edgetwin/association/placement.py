@@ -199,7 +199,7 @@ class PlacementTask:
 
     def bound(self, keys: jax.Array, slots: int) -> Callable[[Mapping[str, float]], dict[str, float]]:
         """A proven lower bound on the mean cost of these episodes, whatever is decided."""
-        from edgetwin.association.reference import placement_bound
+        from edgetwin.association.placement_bound import placement_bound
 
         least = placement_bound(self, keys, slots)
         return lambda metrics: {"cost": least}
