@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from edgetwin.api import check, compare, load, policy, reproduce, resume, scenario, solve, task, train
+from edgetwin.api import check, compare, load, place, policy, reproduce, resume, scenario, solve, task, train
 from edgetwin.errors import DataUnavailable, InputError
 
 __version__ = version("edgetwin")
@@ -13,6 +13,7 @@ __all__ = [
     "check",
     "compare",
     "load",
+    "place",
     "policy",
     "reproduce",
     "resume",

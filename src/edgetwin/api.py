@@ -16,6 +16,8 @@ from edgetwin.scenario import Scenario
 from edgetwin.scenario import scenario as load_scenario
 
 if TYPE_CHECKING:
+    from edgetwin.association.place import Plan, Rule
+    from edgetwin.association.plan_input import Limits
     from edgetwin.evaluation.check import Clause
     from edgetwin.evaluation.compare import Comparison
     from edgetwin.evaluation.study import Scale
@@ -147,6 +149,30 @@ def solve(task: str, instances: "Sequence[str | Path] | str | Path", policy: str
     solved = solver(task)
     named = [Path(instances)] if isinstance(instances, str | Path) else [Path(each) for each in instances]
     return solved([file for each in named for file in _instance_files(each)], policy)
+
+
+def place(
+    sites: str | Path,
+    users: str | Path,
+    candidates: str | Path | None = None,
+    on: Scenario | str | Path = "association/n100-m10",
+    policy: "Rule" = "optimum",
+    limits: "Limits" = "hard",
+    seconds: float = 60.0,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> "Plan":
+    """A plan for the sites and users in CSV files, docs/place.md: who opens, whose twin lives where, who misses its limit and why, the proven
+    gap, and what to change.
+
+    candidates: a CSV file of sites that could be built. on: whose constants hold where the files are silent. seconds: how long the optimum
+    may take, and again the advice; progress(done, of) is told every change tried. Raises InputError that names what is wrong.
+    """
+    from edgetwin.association import advice, place, plan_input
+
+    base = on if isinstance(on, Scenario) else load_scenario(on)
+    request = plan_input.read(Path(sites), Path(users), None if candidates is None else Path(candidates), base, limits)
+    made = place.plan(request, policy, seconds)
+    return made._replace(advice=advice.advise(made, seconds, progress))
 
 
 def _instance_files(path: Path) -> list[Path]:

@@ -207,18 +207,23 @@ def positions(found: table.Table, area: schema.Area) -> NDArray[np.float64]:
 def read_sites(path: Path, area: schema.Area) -> Candidates:
     """All sites of a CSV file: `id`, `lat,lon` or `x_m,y_m`, optional `server`, `cpu_hz`, `capacity`."""
     found = table.read(path, ("id",), ("lat", "lon", "x_m", "y_m", "server", "cpu_hz", "capacity"))
-    capacity = None
-    if "capacity" in found.columns:
-        capacity = table.numbers(found, "capacity", low=1, blank=np.nan)
-        if (capacity % 1 > 0).any():
-            found.fault(int((capacity % 1 > 0).argmax()), "capacity", "must be a whole number from 1")
     return Candidates(
         table.unique(found),
         positions(found, area),
         table.truths(found, "server") if "server" in found.columns else None,
         table.numbers(found, "cpu_hz", low=1, blank=np.nan) if "cpu_hz" in found.columns else None,
-        capacity,
+        capacities(found),
     )
+
+
+def capacities(found: table.Table) -> NDArray[np.float64] | None:
+    """The column `capacity`, (rows,) whole numbers, NaN where empty; None where there is no such column."""
+    if "capacity" not in found.columns:
+        return None
+    capacity = table.numbers(found, "capacity", low=1, blank=np.nan)
+    if (capacity % 1 > 0).any():
+        found.fault(int((capacity % 1 > 0).argmax()), "capacity", "must be a whole number from 1")
+    return capacity
 
 
 def optus_sites(area: schema.Area) -> Candidates:
