@@ -237,6 +237,13 @@ def test_every_equation_is_explained_and_implemented():
     assert (equations - explained, equations - cited) == (set(), set()), "not on the page, in no docstring"
 
 
+def test_every_equation_of_association_is_explained_and_implemented():
+    page = (ROOT / "docs" / "association.md").read_text(encoding="utf-8")
+    explained = {number for bold in re.findall(r"\*\*([^*]+)\*\*", page) for number in numbered(bold)}
+    cited = numbered("\n".join(docstrings("association")))
+    assert (set(range(1, 28)) - explained, set(range(3, 28)) - cited) == (set(), set()), "not on the page, in no docstring"
+
+
 PAGES_OF = {"two-timescale": ("two-timescale", "beta-happo"), "network-sync": ("network-sync",)}
 HAPPO = {"agents", "beta", "credit", "critics", "gae", "happo", "heads", "roles", "stacks"}
 
@@ -279,7 +286,7 @@ def named_in(text, problem):
                 break
 
 
-@pytest.mark.parametrize(("paper", "least"), [("two-timescale", 35), ("network-sync", 35)])
+@pytest.mark.parametrize(("paper", "least"), [("two-timescale", 35), ("network-sync", 35), ("association", 18)])
 def test_functions_named_on_a_paper_s_page_exist(paper, least):
     page = FENCE.sub("", (ROOT / "docs" / f"{paper}.md").read_text(encoding="utf-8"))
     assert len(list(named_in(page, paper.replace("-", "_")))) >= least

@@ -1,4 +1,4 @@
-"""Placement (P1) as a task: which servers open, and which of them hosts each user's twin, (3)-(18), (22)-(27); anew in each slot.
+"""Placement (P1) as a task: which servers open, and which of them hosts each user's twin, (14)-(18), (22)-(27); anew in each slot.
 
 Agents are the servers. Each scores itself and every user; the scores are projected to a placement that meets (18a), (18b) and (18c).
 """
