@@ -7,7 +7,7 @@ servers lose their users, who are placed again where they cost least, and shifts
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetwin.association.assignment import Assignment, check
+from edgetwin.association.assignment import Assignment, check, late
 from edgetwin.association.feasibility import any_host, require_feasible
 from edgetwin.association.stack import Costs, Stack, among, costs_of, exchanges
 
@@ -27,11 +27,21 @@ def local_search(assignment: Assignment, start: NDArray | None = None) -> NDArra
     InputError where no placement exists or `start` breaks a rule.
     """
     costs = costs_of(assignment)
-    if start is None:
-        found = close_many(costs, *settle(costs, first_host(costs)))
-    else:
+    if start is not None:
         check(assignment, start)
-        found = settle(costs, complete(costs, start))
+        return _search(costs, *settle(costs, complete(costs, start)))
+    free = costs_of(assignment._replace(load_limit=None))
+    host = _search(free, *close_many(free, *settle(free, first_host(free))))
+    if not late(assignment, host).any():
+        return host
+    lenient = costs_of(assignment, lenient=True)
+    host = _search(lenient, *settle(lenient, host))
+    return _search(costs, *settle(costs, host))
+
+
+def _search(costs: Costs, host: NDArray, value: float) -> NDArray:
+    """Changes the open set while that helps."""
+    found = host, value
     while (better := improve_open_set(costs, *found)) is not None:
         found = better
     return found[0]

@@ -17,7 +17,7 @@ from scipy.optimize import LinearConstraint
 from edgetwin.association.assignment import Assignment, broken_rule, cost, late, loads
 from edgetwin.association.bounds import Fixed, fixed_by
 from edgetwin.association.local_search import local_search
-from edgetwin.association.programme import Programme, Solution, cover, most_relaxed, programme, solve, tangents
+from edgetwin.association.programme import Programme, Solution, cover, programme, solve, tangents
 
 LEAST_GAP = 1e-7
 """Relative gap that HiGHS's tolerances allow to close"""
@@ -85,10 +85,8 @@ class _Search:
         self.number = int(late(assignment, host).sum())
         fixed = fixed_by(assignment, host, DUAL_STEPS)
         self.lower_bound = min(fixed.lower_bound, self.cost)
-        self.made = programme(assignment, fixed, typical_cost=self.cost)
+        self.made = programme(assignment, fixed, typical_cost=self.cost, most_relaxed=self.number)
         self.extra = [_first_cuts(self.made, host)]
-        if assignment.load_limit is not None:
-            self.extra.append(most_relaxed(self.made.columns, self.number))
 
     @property
     def closed(self) -> bool:
@@ -174,13 +172,13 @@ def _fewest_relaxed(assignment: Assignment, host: NDArray, deadline: float) -> t
     """A placement that relaxes as few users as can be, or as were found in time, and how few no placement goes below."""
     servers = len(assignment.compute)
     nothing = np.zeros(servers, bool)
-    made = programme(assignment, Fixed(-np.inf, assignment.allowed, nothing, nothing), typical_cost=1.0)
+    everything = Fixed(-np.inf, assignment.allowed, nothing, nothing)
     number, fewest = int(late(assignment, host).sum()), 0
     cuts: list[LinearConstraint] = []
     while fewest < number and time.monotonic() < deadline:
-        extra = [*cuts, most_relaxed(made.columns, number - 1)]
-        found = solve(made, extra, whole=True, gap=0, time_limit_s=deadline - time.monotonic(), fewest=True)
-        fewest = max(fewest, int(np.ceil(min(found.bound, number) - 1e-6)))
+        made = programme(assignment, everything, typical_cost=1.0, most_relaxed=number - 1)
+        found = solve(made, cuts, whole=True, gap=0, time_limit_s=deadline - time.monotonic(), fewest=True)
+        fewest = int(np.ceil(np.clip(found.bound, fewest, number) - 1e-6))
         if found.share is None:
             break
         candidate = _whole(found.share)

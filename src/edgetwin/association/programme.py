@@ -55,8 +55,8 @@ class Solution(NamedTuple):
     relaxed: NDArray
 
 
-def programme(assignment: Assignment, fixed: Fixed, typical_cost: float) -> Programme:
-    """The rows of placement over the pairs and servers that are left to decide."""
+def programme(assignment: Assignment, fixed: Fixed, typical_cost: float, most_relaxed: int = 0) -> Programme:
+    """The rows of placement over the pairs and servers that are left to decide, with no more than so many users relaxed."""
     users, servers = fixed.keep.shape
     user, server = np.nonzero(fixed.keep & assignment.allowed)
     pairs = len(user)
@@ -75,7 +75,7 @@ def programme(assignment: Assignment, fixed: Fixed, typical_cost: float) -> Prog
     upper[columns.opened] = ~fixed.closed
     lower = np.zeros(columns.total)
     lower[columns.opened] = fixed.opened
-    rows = _rows(assignment, columns, unit_load)
+    rows = _rows(assignment, columns, unit_load, most_relaxed)
     return Programme(assignment, columns, objective / unit_cost, rows, Bounds(lower, upper), unit_load, unit_cost)
 
 
@@ -86,7 +86,7 @@ def matrix(rows: int, columns: Columns, *terms: tuple[NDArray, NDArray, NDArray 
     return sparse.csr_array((value, (row, column)), shape=(rows, columns.total))
 
 
-def _rows(assignment: Assignment, columns: Columns, unit_load: float) -> tuple[LinearConstraint, ...]:
+def _rows(assignment: Assignment, columns: Columns, unit_load: float, most_relaxed: int) -> tuple[LinearConstraint, ...]:
     user, server, pair = columns.user, columns.server, np.arange(len(columns.user))
     users, servers = assignment.linear.shape
     k = np.arange(servers)
@@ -104,21 +104,23 @@ def _rows(assignment: Assignment, columns: Columns, unit_load: float) -> tuple[L
         inside = np.flatnonzero(np.isin(user, group))
         rows.append(LinearConstraint(matrix(servers, columns, (server[inside], inside, 1.0), (k, opened + k, -1.0)), -np.inf, 0))
     if assignment.load_limit is not None:
-        rows += _limit_rows(assignment, columns, unit_load)
+        rows += _limit_rows(assignment, columns, unit_load, most_relaxed)
     return tuple(rows)
 
 
-def _limit_rows(assignment: Assignment, columns: Columns, unit_load: float) -> list[LinearConstraint]:
+def _limit_rows(assignment: Assignment, columns: Columns, unit_load: float, most_relaxed: int) -> list[LinearConstraint]:
     assert assignment.load_limit is not None
     user, server, pair = columns.user, columns.server, np.arange(len(columns.user))
     opened, load, relaxed = columns.opened.start, columns.load.start, columns.relaxed.start
-    most = largest_loads(assignment)[server] / unit_load
+    most = largest_loads(assignment, most_relaxed)[server] / unit_load
     limit = assignment.load_limit[user, server] * (1 + LIMIT_TOLERANCE) / unit_load
     never = limit < assignment.load[user] / unit_load
     rows = []
     if never.any():
         row, at = np.arange(never.sum()), pair[never]
         rows.append(LinearConstraint(matrix(len(at), columns, (row, at, 1.0), (row, relaxed + user[at], -1.0)), -np.inf, 0))
+    relaxing = np.arange(columns.relaxed.start, columns.relaxed.stop)
+    rows.append(LinearConstraint(matrix(1, columns, (np.zeros(len(relaxing)), relaxing, 1.0)), -np.inf, most_relaxed))
     some = ~never & (limit < most)
     if some.any():
         row, at, slack = np.arange(some.sum()), pair[some], (most - limit)[some]
@@ -132,11 +134,22 @@ def _limit_rows(assignment: Assignment, columns: Columns, unit_load: float) -> l
     return rows
 
 
-def largest_loads(assignment: Assignment) -> NDArray:
-    """The largest load each server can have: that of its capacity's dearest users, (servers,)."""
-    falling = -np.sort(-np.where(assignment.allowed, assignment.load[:, None], 0), axis=0)
-    sums = np.concatenate([np.zeros((1, falling.shape[1])), falling.cumsum(axis=0)])
-    return sums[np.clip(assignment.capacity, 0, len(falling)), np.arange(falling.shape[1])]
+def largest_loads(assignment: Assignment, most_relaxed: int) -> NDArray:
+    """What no server's load can exceed with so many users relaxed, (servers,).
+
+    At load S only users whose limit is S or more are in time, so S is at most what those of them that fit, and the relaxed, can bring.
+    """
+    assert assignment.load_limit is not None
+    relaxed = -np.sort(-assignment.load)[:most_relaxed].sum()
+    most = np.zeros(len(assignment.compute))
+    for k, capacity in enumerate(assignment.capacity):
+        users = np.flatnonzero(assignment.allowed[:, k])
+        limit = assignment.load_limit[users, k] * (1 + LIMIT_TOLERANCE)
+        order = np.argsort(-limit, kind="stable")
+        limit, load = limit[order], assignment.load[users[order]]
+        fitting = np.array([-np.sort(-load[: last + 1])[:capacity].sum() for last in range(len(users))])
+        most[k] = np.minimum(np.maximum(limit, 0), fitting + relaxed).max(initial=relaxed)
+    return most
 
 
 def tangents(columns: Columns, server: NDArray, at: NDArray) -> LinearConstraint:
@@ -148,12 +161,6 @@ def tangents(columns: Columns, server: NDArray, at: NDArray) -> LinearConstraint
         (row, columns.opened.start + server, at**2),
     )
     return LinearConstraint(matrix(len(server), columns, *terms), 0, np.inf)
-
-
-def most_relaxed(columns: Columns, number: int) -> LinearConstraint:
-    """No more than so many users relaxed."""
-    relaxed = np.arange(columns.relaxed.start, columns.relaxed.stop)
-    return LinearConstraint(matrix(1, columns, (np.zeros(len(relaxed)), relaxed, 1.0)), -np.inf, number)
 
 
 def cover(columns: Columns, crowd: NDArray, server: int, user: int) -> LinearConstraint:

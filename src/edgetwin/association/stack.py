@@ -23,27 +23,54 @@ class Costs(NamedTuple):
     together: NDArray | None
     """(users, users), float: pairs kept apart"""
     late_price: float
-    """of a user who misses its limit: more than any two placements differ"""
+    """of a user who misses its limit"""
+    excess_price: float
+    """of a unit of load above the limit of such a user"""
     homeless_price: float
-    """of a user without a host: more than all limits missed"""
+    """of a user without a host: more than all the rest"""
     least_gain: float
     """what a change must save to be one"""
 
+    def own_lateness(self, limit: NDArray, load: NDArray) -> NDArray:
+        """The price of users with these limits at servers with these loads."""
+        price = self.late_price * (limit < load)
+        return price if self.excess_price == 0 else price + self.excess_price * np.maximum(load - limit, 0)
 
-def costs_of(assignment: Assignment) -> Costs:
-    """The search's view of an assignment."""
+    def lateness(self, limit: NDArray, load: NDArray | float) -> NDArray:
+        """The price of all users of a server, with `limit` rising, for each load that it may have."""
+        number = np.searchsorted(limit, load)
+        if self.excess_price == 0:
+            return self.late_price * number
+        sums = np.concatenate([[0.0], np.cumsum(limit)])
+        return self.late_price * number + self.excess_price * (number * load - sums[number])
+
+
+def costs_of(assignment: Assignment, *, lenient: bool = False) -> Costs:
+    """The search's view of an assignment.
+
+    Missing a limit costs more than any two placements differ by. lenient: it costs what a user may cost at most, and as much again for
+    each mean load above the limit, so that a search finds its way through placements with late users.
+    """
     linear = np.where(assignment.allowed, assignment.linear, np.inf).T.copy()
     dearest = 2 * np.abs(np.where(assignment.allowed, assignment.linear, 0)).max(axis=1).sum()
-    spread = dearest + assignment.compute.max() * assignment.load.sum() ** 2 + assignment.open_cost.sum()
-    limit = None if assignment.load_limit is None else (assignment.load_limit * (1 + LIMIT_TOLERANCE)).T.copy()
-    late_price = 0.0 if limit is None else 2 * spread
+    spread = float(dearest + assignment.compute.max() * assignment.load.sum() ** 2 + assignment.open_cost.sum())
+    late_price, excess_price, limit = 0.0, 0.0, None
+    if assignment.load_limit is not None:
+        limit = (assignment.load_limit * (1 + LIMIT_TOLERANCE)).T.copy()
+        late_price = 2 * spread
+        if lenient:
+            limit = np.maximum(limit, 0)
+            late_price = spread / len(assignment.load)
+            excess_price = spread / float(assignment.load.sum())
+    users = len(assignment.load)
     return Costs(
         problem=assignment,
         linear=linear,
         limit=limit,
         together=together(assignment).astype(float) if assignment.apart else None,
         late_price=late_price,
-        homeless_price=2 * spread + (len(linear[0]) + 1) * late_price,
+        excess_price=excess_price,
+        homeless_price=2 * spread + users * (late_price + excess_price * float(assignment.load.sum())),
         least_gain=1e-12 * (spread + late_price),
     )
 
@@ -52,7 +79,7 @@ class Stack:
     """Placements side by side, and what each shift of a user would cost in them.
 
     host: (trials, users), -1 without a host. open: (trials, servers). join: (trials, servers, users), the cost of a user's joining a
-    server as it stands, inf where it may not. stay: (trials, users), what a user's leaving its server would save.
+    server as it stands, inf where it may not or is there. stay: (trials, users), what a user's leaving its server would save.
     """
 
     def __init__(self, costs: Costs, host: NDArray, open_servers: NDArray):
@@ -79,6 +106,7 @@ class Stack:
             self._add_late(self.costs.limit, trial, server, inside, join, stay)
         shut = ~self.open[trial, server] | (self.count[trial, server] >= problem.capacity[server])
         join[shut] = np.inf
+        join[inside] = np.inf
         if self.costs.together is not None:
             join[inside @ self.costs.together > 0] = np.inf
         self.join[trial, server] = join
@@ -86,14 +114,14 @@ class Stack:
         self.stay[trial[rows], users] = stay[rows, users]
 
     def _add_late(self, limits, trial, server, inside, join, stay):
-        load, price = self.costs.problem.load, self.costs.late_price
+        load, price, own = self.costs.problem.load, self.costs.lateness, self.costs.own_lateness
         for row, (index, k) in enumerate(zip(trial, server, strict=True)):
             limit, total = limits[k], self.load[index, k]
             inner = np.sort(limit[inside[row]])
-            late = np.searchsorted(inner, total)
+            now = price(inner, total)
             more, less = total + load, total - load
-            join[row] += price * (np.searchsorted(inner, more) + (limit < more) - late)
-            stay[row] += price * (late - np.searchsorted(inner, less) + (limit < less))
+            join[row] += price(inner, more) + own(limit, more) - now
+            stay[row] += now - price(inner, less) + own(limit, less)
 
     def shift(self, most_steps: int) -> None:
         """Carries out the best shift in each placement, one after another, while any helps."""
@@ -129,9 +157,8 @@ class Stack:
         total += np.bincount(trial, self.costs.linear[where, user], len(self.host))
         total += self.costs.homeless_price * (self.host < 0).sum(axis=1)
         if self.costs.limit is not None:
-            total += self.costs.late_price * np.bincount(
-                trial, self.load[trial, where] > self.costs.limit[where, user], len(total)
-            )
+            price = self.costs.own_lateness(self.costs.limit[where, user], self.load[trial, where])
+            total += np.bincount(trial, price, len(total))
         return total
 
 
@@ -153,9 +180,9 @@ def _replacements(costs: Costs, server: int, leaving: NDArray, total: float) -> 
     change = linear - linear[leaving, None] + problem.compute[server] * more * (2 * total + more)
     if costs.limit is not None:
         limit = costs.limit[server]
-        limits, then = np.sort(limit[leaving]), total + more
-        late = np.searchsorted(limits, then) - (limit[leaving, None] < then) + (limit < then) - np.searchsorted(limits, total)
-        change += costs.late_price * late
+        then = total + more
+        change += costs.lateness(np.sort(limit[leaving]), then) - costs.lateness(np.sort(limit[leaving]), total)
+        change += costs.own_lateness(limit, then) - costs.own_lateness(limit[leaving, None], then)
     if costs.together is not None:
         change[costs.together[leaving].sum(axis=0) - costs.together[leaving] > 0] = np.inf
     return change
