@@ -64,7 +64,7 @@ PAPER = Fitting("softplus", "linear", "raw", False, "printed", 0.0, 0.9, 0.0, 0)
 HEADS = {"mode": heads.beta_by_mode, "softplus": heads.beta_by_softplus, "gaussian": heads.gaussian}
 LEARNING = algorithm.Settings(
     environments=128,
-    slots_per_update=5120,
+    slots_per_update=10_240,
     epochs=2,
     minibatches=10,
     learning_rate=3e-3,
@@ -337,7 +337,7 @@ def beta_happo_shared(
     anneal_slots: int = LEARNING.anneal_slots,
 ) -> Learner:
     """The same with one actor for all users and one for all stations; M then runs between classes."""
-    settings = LEARNING._replace(anneal_slots=anneal_slots, epochs=1)
+    settings = LEARNING._replace(anneal_slots=anneal_slots, slots_per_update=5120, epochs=1)
     return fitted("beta-happo-shared", task, settings, Fitting(failure_price_mj=failure_price_mj, shared=True))
 
 
