@@ -1,0 +1,82 @@
+"""Bounds: below the best of all placements, near it, and what they rule out."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from association.placements import brute_force, random_assignment
+from edgetwin.association.assignment import cost
+from edgetwin.association.bounds import dual_of, first_prices, fixed_by, quick_bound
+from edgetwin.association.files import read
+from edgetwin.association.instance import assignment as assignment_of
+from edgetwin.association.local_search import local_search
+from edgetwin.association.optimum import split_bound
+
+FOLDER = Path(__file__).parent / "instances"
+EXPECTED = {row["name"]: row for row in json.loads((FOLDER / "expected.json").read_text())}
+seeds = st.integers(0, 10**6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds, st.booleans(), st.booleans(), st.floats(0.3, 4))
+def test_no_placement_costs_less(seed, tight, pins, limits):
+    assignment = random_assignment(seed, 6, 3, tight=tight, pins=pins)
+    best = brute_force(assignment)
+    if best is None:
+        return
+    draw = np.random.default_rng(seed)
+    dual = dual_of(assignment)
+    prices = draw.uniform(0, 1, 6 + 2 * 3)
+    assert dual.at(prices).value <= best[1] * (1 + 1e-12)
+    assert quick_bound(assignment) <= best[1] * (1 + 1e-12)
+    limited = assignment._replace(load_limit=draw.uniform(0, limits, (6, 3)) * assignment.load.mean())
+    assert quick_bound(limited) == quick_bound(assignment)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds, st.booleans())
+def test_the_slope_is_a_subgradient(seed, tight):
+    """The bound is concave: nowhere above its tangent."""
+    assignment = random_assignment(seed, 7, 3, tight=tight)
+    dual = dual_of(assignment)
+    draw = np.random.default_rng(seed)
+    point, other = draw.uniform(0, 0.5, (2, 7 + 2 * 3))
+    point[-3:] += 1e-3
+    found = dual.at(point)
+    tangent = found.value + dual.slope(point, found) @ (other - point)
+    assert dual.at(other).value <= tangent + 1e-9
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds, st.booleans())
+def test_what_is_ruled_out_is_not_in_the_best_placement(seed, tight):
+    assignment = random_assignment(seed, 6, 3, tight=tight)
+    host = local_search(assignment)
+    fixed = fixed_by(assignment, host, 50)
+    best = np.array(brute_force(assignment)[2])
+    hosting = np.bincount(best, minlength=3) > 0
+    if cost(assignment, best) < cost(assignment, host) * (1 - 1e-8):
+        assert fixed.keep[np.arange(6), best].all()
+        assert not (fixed.closed & hosting).any()
+        assert not (fixed.opened & ~hosting).any()
+    assert fixed.keep[np.arange(6), host].all()
+
+
+def test_first_prices_make_open_servers_pay_for_themselves():
+    assignment = random_assignment(5, 20, 4)
+    host = local_search(assignment)
+    dual = dual_of(assignment)
+    prices = first_prices(dual, host)
+    assert assignment.constant + prices[:20].sum() == pytest.approx(cost(assignment, host), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["n80-m5-s0", "n80-m10-s2", "n100-m5-s4", "n100-m10-s1", "n100-m10-s5"])
+def test_frozen_instances_are_bounded_tightly(name):
+    assignment = assignment_of(read(FOLDER / f"{name}.npz"))
+    best = EXPECTED[name]["best_known"]
+    assert 0.985 * best <= quick_bound(assignment) <= best
+    assert 0.999 * best <= split_bound(assignment) <= best
