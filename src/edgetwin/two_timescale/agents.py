@@ -29,7 +29,6 @@ from edgetwin.two_timescale.task import Action, State, TwoTimescale
 PAPER_REWARD_SCALE = 100.0
 """ν of section V-A."""
 
-SNR_RANGE = (0.02, 50.0)
 POWER_DECADES = 4.0
 SCORE_DECADES = 1.0
 SMALL = (32,)
@@ -43,7 +42,8 @@ class Fitting(NamedTuple):
     computed from it. per_user: stations and centre look at users one by one with one small network, instead of at all at once. rewards:
     (28) and (26) as printed, one cost of the whole network, or each action's own difference. failure_price_mj: of a failed request, in
     place of ηY. discount: of users and stations. centre_horizon_frames: for how many frames a move pays (0: (27) as printed).
-    training_frames: after how many an episode of the training begins anew elsewhere (0: as the scenario has it).
+    training_frames: after how many an episode of the training begins anew elsewhere (0: as the scenario has it). snr_range: the least and the
+    largest target where `power` is "snr"; learning starts in its middle, and actors of their own end near where they start.
     """
 
     distribution: Literal["mode", "softplus", "gaussian"] = "mode"
@@ -56,6 +56,7 @@ class Fitting(NamedTuple):
     centre_horizon_frames: float = 4.0
     training_frames: int = 5
     shared: bool = False
+    snr_range: tuple[float, float] = (0.015, 37.5)
 
 
 PAPER = Fitting("softplus", "linear", "raw", False, "printed", 0.0, 0.9, 0.0, 0)
@@ -123,7 +124,7 @@ def users_role(task: TwoTimescale, fitting: Fitting) -> Role:
             share = 10 ** (POWER_DECADES * (first - 1))
         elif fitting.power == "snr":
             seen, serving = sight(observation)
-            low, high = (math.log(end) for end in SNR_RANGE)
+            low, high = (math.log(end) for end in fitting.snr_range)
             snr = jnp.exp(low + (high - low) * first)
             share = jnp.minimum(snr * limits.noise_power_w / task.mean_gain(seen.position_m, serving) / limits.tx_power_max_w, 1)
         else:
@@ -338,7 +339,9 @@ def beta_happo_shared(
 ) -> Learner:
     """The same with one actor for all users and one for all stations; M then runs between classes."""
     settings = LEARNING._replace(anneal_slots=anneal_slots, slots_per_update=5120, epochs=1)
-    return fitted("beta-happo-shared", task, settings, Fitting(failure_price_mj=failure_price_mj, shared=True))
+    return fitted(
+        "beta-happo-shared", task, settings, Fitting(failure_price_mj=failure_price_mj, shared=True, snr_range=(0.02, 50.0))
+    )
 
 
 def beta_happo_paper(task: TwoTimescale, *, critics: str = "agent") -> Learner:
