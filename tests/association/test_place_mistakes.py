@@ -33,6 +33,12 @@ MISTAKES = {
         'sites.csv, line 5: lat = "8.0": with lon = "50.0" looks swapped',
         "",
     ),
+    "the first site swapped": (
+        sites("c,8,49.9,yes,2,", "a,50,8,yes,2,", "b,50,8.01,yes,2,"),
+        USERS,
+        'sites.csv, line 2: lat = "8": with lon = "49.9" looks swapped',
+        "",
+    ),
     "one of two sites swapped": (
         sites("a,50,8,yes,2,", "b,8.01,50.01,yes,2,"),
         USERS,

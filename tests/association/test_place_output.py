@@ -77,6 +77,17 @@ def test_a_server_where_the_users_are_is_the_advice(tmp_path):
     assert "c" not in [change.site for change in plan.advice.changes]
 
 
+def test_more_room_where_it_lacks_is_the_advice(tmp_path):
+    """Four users beside a, which holds three; the fourth twin lives 3 km away, on a server of its own."""
+    (tmp_path / "s.csv").write_text("id,x_m,y_m,capacity,cpu_hz\na,0,0,3,1e12\nb,3000,0,9,1e12\n")
+    (tmp_path / "u.csv").write_text("id,x_m,y_m,data_mbit,update_mbit\n" + "".join(f"u{n},0,{n},20,2\n" for n in range(4)))
+    plan = et.place(tmp_path / "s.csv", tmp_path / "u.csv")
+    best = plan.advice.changes[0]
+    assert [best.kind, best.site, best.words] == ["capacity", "a", "raise the capacity of a by half, to 5 twins"]
+    computing = 4 * 200 * 40e6 / 1e12 - (3 * 3 + 1) / 4 * 200 * 40e6 / 1e12
+    assert best.saves == pytest.approx(2e-10 * 40e6 * 3000 / 4 + 1 - computing)
+
+
 def test_the_map_shows_servers_users_and_who_is_late(example, tmp_path):
     files = {path.name: path for path in example.write(tmp_path / "plan")}
     picture = imread(files["map.png"])[:, :, :3]

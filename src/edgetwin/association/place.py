@@ -145,7 +145,7 @@ def plan(request: Request, policy: str = "optimum", seconds: float = 60.0) -> Pl
     else:
         placed = _solved(asked, policy, seconds)
     found = outcome(numbers, placed.host)
-    bound = float(min(placed.lower_bound, found.cost))
+    bound = float(placed.lower_bound)
     fewest = max(placed.fewest_over_limit, hopeless(asked._replace(load_limit=load_limit(numbers))))
     return Plan(request, numbers, policy, placed.method, homes(request), placed.host, found, bound, fewest)
 
