@@ -65,13 +65,14 @@ def optimum(assignment: Assignment, gap: float = 1e-3, time_limit_s: float = np.
     return Solved(search.host, search.cost, search.lower_bound, relaxed, fewest)
 
 
-def split_bound(assignment: Assignment, host: NDArray | None = None, time_limit_s: float = np.inf) -> float:
+def split_bound(assignment: Assignment, host: NDArray | None = None, gap: float = 1e-4, time_limit_s: float = np.inf) -> float:
     """A lower bound on the cost of every placement on allowed servers, within capacities and anti-affinity, whether or not it keeps
-    delay limits: the least cost where users may be split over open servers. host: a good placement; by default the local search's.
+    delay limits: the least cost where users may be split over open servers, to a relative `gap`. host: a good placement; by default the
+    local search's. Raises InputError where no placement exists.
     """
     free = assignment._replace(load_limit=None)
     host = local_search(free) if host is None else host
-    search = _Search(free, host, LEAST_GAP, time.monotonic() + time_limit_s, None)
+    search = _Search(free, host, gap, time.monotonic() + time_limit_s, None)
     search.split_users()
     return search.lower_bound
 
