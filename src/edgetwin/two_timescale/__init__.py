@@ -11,6 +11,7 @@ PROBLEM = Problem(
     policies=rules.POLICIES,
     learners="edgetwin.two_timescale.agents:LEARNERS",
     studies="edgetwin.two_timescale.figures:STUDIES",
+    solver="edgetwin.two_timescale.instances:solve",
     compared=(
         "full-power+nearest",
         "inversion[snr=5]+nearest",

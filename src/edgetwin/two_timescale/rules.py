@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from edgetwin.errors import InputError
 from edgetwin.problem import Param, Policy, View
 from edgetwin.scenario import replace
-from edgetwin.two_timescale import tuning
+from edgetwin.two_timescale import optimal, tuning
 from edgetwin.two_timescale.task import TwoTimescale
 
 RESOURCES = ("users", "stations")
@@ -181,4 +181,6 @@ POLICIES = {
     "static": static,
     "sticky": sticky,
     "genie": genie,
+    "min-energy": optimal.min_energy,
+    "drift-plus-penalty": optimal.drift_plus_penalty,
 }
