@@ -113,12 +113,17 @@ def test_a_map_of_one_site_and_one_user_can_be_drawn(tmp_path):
     assert "the_$ite" in files[3].read_text()
 
 
-def test_the_page_shows_what_the_command_says(capsys, monkeypatch):
+def test_the_command_shows_the_plan_and_the_page_what_it_says(capsys, monkeypatch, example):
     monkeypatch.chdir(ROOT)
     page = (ROOT / "docs" / "place.md").read_text()
     shown = next(text for text in re.findall(r"```text\n(.*?)```", page, re.DOTALL) if "Cost J" in text)
     assert main(["place", *map(str, FILES[:2]), "--candidates", str(FILES[2])]) == 0
     said = capsys.readouterr().out
+    plan = example.to_json()
+    assert f"Cost J {plan['totals']['cost']:.5g}; proven: no less than {plan['totals']['lower_bound']:.5g}" in said
+    assert all(row["reason"] in " ".join(said.split()) for row in plan["users"])
+    for row in plan["servers"]:
+        assert f"{row['id']} {'yes' if row['open'] else 'no'} {row['twins']} {row['capacity']} " in " ".join(said.split())
     cost, bound = (float(re.search(pattern, shown)[1]) for pattern in (r"Cost J ([\d.]+);", r"less than ([\d.]+),"))
     assert float(re.search(r"Cost J ([\d.]+);", said)[1]) == pytest.approx(cost, rel=2e-3)
     assert bound <= cost
