@@ -1,6 +1,5 @@
-"""The optimum of a slot against other solvers, closed forms and brute force; admission against all subsets; policies in the environment."""
+"""The optimum of a slot against other solvers, closed forms and brute force; policies in the environment."""
 
-from itertools import combinations
 from pathlib import Path
 
 import jax
@@ -15,14 +14,11 @@ from edgetwin.problem import View, episode_keys
 from edgetwin.registry import policy
 from edgetwin.scenario import scenario
 from edgetwin.two_timescale import instances
-from edgetwin.two_timescale.admission import serve_most, serve_worthwhile
 from edgetwin.two_timescale.min_energy import least_energy, minimal_power
 from edgetwin.two_timescale.optimum import request_energy_bound
 from edgetwin.two_timescale.task import TwoTimescale
 
 FOLDER = Path(__file__).parent / "instances"
-SCARCE = {"tx_power_max_w": np.array(0.012), "latency_limit_s": np.array(0.0165)}
-"""Limits under which a tenth of the frozen requests of 10 users cannot be served, some for power, some for time."""
 
 
 def slots_from(users, **changes):
@@ -129,71 +125,6 @@ def test_a_user_alone_needs_what_the_closed_form_says():
         cpu_max_hz=float(data["cpu_max_hz"]),
     )
     assert np.allclose(energy, bound, rtol=1e-10)
-
-
-# -------------------------------------------------------------------------------------------------------------------- admission
-
-
-def subsets_solved(data, number):
-    """Every subset of a slot's requests: (subsets, users) bool, which are feasible, and their energies."""
-    active = np.flatnonzero(data["active"][number])
-    sets = [subset for size in range(len(active) + 1) for subset in combinations(active, size)]
-    served = np.zeros((1 << 7, data["active"].shape[1]), bool)
-    for row, subset in enumerate(sets):
-        served[row, list(subset)] = True
-    slots, limits = instances.slots_of(data)
-    one = jax.tree.map(lambda each: each[number], slots)
-    found = _subsets(one, jnp.asarray(served), limits)
-    return served[: len(sets)], np.asarray(found.feasible)[: len(sets)], np.asarray(found.energy_j).sum(axis=1)[: len(sets)]
-
-
-_subsets = jax.jit(jax.vmap(lambda *all_of: least_energy(*all_of, iterations=400), in_axes=(None, 0, None)))
-
-
-def few_active(data, least, most, count):
-    numbers = [number for number, active in enumerate(data["active"].sum(axis=1)) if least <= active <= most]
-    return np.array(numbers[:count])
-
-
-@pytest.mark.slow
-def test_admission_against_all_subsets():
-    """Of 40 slots in which requests must be left out, in how many the rules serve fewer than could be, or dearer: none, and at most two."""
-    with jax.enable_x64(True):
-        data, slots, limits = slots_from(10, **SCARCE)
-        found = jax.jit(jax.vmap(lambda slot, active: serve_most(slot, active, limits, 400)))(slots, jnp.asarray(data["active"]))
-        fewer = dearer = scarce = 0
-        for number in few_active(data, 4, 7, 40):
-            served, feasible, energy = subsets_solved(data, number)
-            most = served[feasible].sum(axis=1).max()
-            least = energy[feasible & (served.sum(axis=1) == most)].min()
-            mine = np.asarray(found.served[number])
-            scarce += most < data["active"][number].sum()
-            fewer += mine.sum() < most
-            dearer += mine.sum() == most and float(found.optimum.energy_j[number][mine].sum()) > least * (1 + 1e-6)
-        assert scarce >= 10
-        assert fewer == 0 and dearer <= 2
-
-
-@pytest.mark.slow
-def test_serving_what_is_worth_it_against_all_subsets():
-    """The sum of energies and of what failing costs is within 1 % of the least over all subsets, in the mean."""
-    with jax.enable_x64(True):
-        data, slots, limits = slots_from(10)
-        worth = jnp.asarray(np.random.default_rng(0).uniform(0, 2e-4, data["active"].shape))
-        solved = jax.jit(jax.vmap(lambda slot, active, price: serve_worthwhile(slot, active, price, limits, 400)))
-        found = solved(slots, jnp.asarray(data["active"]), worth)
-        mine, least = [], []
-        for number in few_active(data, 4, 7, 40):
-            served, feasible, energy = subsets_solved(data, number)
-            price = np.asarray(worth[number])
-            total = energy + (price * (data["active"][number] & ~served)).sum(axis=1)
-            chosen = np.asarray(found.served[number])
-            mine.append(
-                np.asarray(found.optimum.energy_j[number])[chosen].sum() + (price * (data["active"][number] & ~chosen)).sum()
-            )
-            least.append(total[feasible].min())
-    assert (np.array(mine) >= np.array(least) * (1 - 1e-9)).all()
-    assert np.mean(mine) <= 1.01 * np.mean(least)
 
 
 # --------------------------------------------------------------------------------------------------------------------- policies
