@@ -293,8 +293,10 @@ class MigrationTask:
         }
 
     def bound(self, keys: jax.Array, slots: int) -> Callable[[Mapping[str, float]], dict[str, float]] | None:
-        """No bound is known that holds for every policy at a price worth paying."""
-        return None
+        """The greatest net utility that any policy may reach, proven; None where that takes too long, or users come and go."""
+        from edgetwin.association.migration_bound import bound
+
+        return bound(self, keys, slots)
 
     def scene(self, state: State, after: State, outcome: Outcome) -> Scene:
         return scene_of(self, state, after.host)

@@ -134,6 +134,13 @@ def slot_optimum(task: MigrationTask) -> Policy:
     return Policy(name="", task=task, act=act, information="state", runs_on="host")
 
 
+def clairvoyant(task: MigrationTask) -> Policy:
+    """A plan made with the whole trace known: what can be achieved."""
+    from edgetwin.association.clairvoyant import clairvoyant as planned
+
+    return planned(task)
+
+
 def _assigned(utility: np.ndarray, room: np.ndarray) -> np.ndarray:
     """The assignment of users to servers with the greatest sum; no server gets more than its room. (users,)"""
     place = np.repeat(np.arange(len(room)), np.minimum(room, len(utility)))
@@ -177,4 +184,5 @@ POLICIES: Mapping[str, Callable[..., Policy]] = {
     "algorithm-3-literal": algorithm_3_literal,
     "priced": priced,
     "slot-optimum": slot_optimum,
+    "clairvoyant": clairvoyant,
 }
