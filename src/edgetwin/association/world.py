@@ -213,7 +213,10 @@ class WorldModel:
                 speed_memory=users.speed_memory,
                 direction_memory=users.direction_memory,
             )
-        return Waypoints(*mobility.waypoint_step(*movement, *self._legs(streams, slot), slot_s))
+        target, speed = self._legs(streams, slot)
+        return Waypoints(
+            *mobility.waypoint_step(movement.position_m, movement.target_m, movement.speed_mps, target, speed, slot_s)
+        )
 
     def _place(self, movement: Any, slot: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Where users are, (users, 2), and which of them are there at all, (users,)."""

@@ -238,6 +238,6 @@ def taxi_towers(area: schema.Area) -> Candidates:
     """The 209 towers of the San Francisco taxis, numbered from 1, projected by way of the area's centre."""
     if area.centre_lat_deg is None or area.centre_lon_deg is None:
         raise InputError('sites.layout = "sf-taxi-towers": needs area.centre_lat_deg and area.centre_lon_deg')
-    lat_lon = taxis.read().towers_deg
-    xy_m = np.stack(project(*lat_lon.T, area.centre_lat_deg, area.centre_lon_deg, area.width_m), axis=1)
+    lat, lon = taxis.read().towers_deg.T
+    xy_m = np.stack(project(lat, lon, area.centre_lat_deg, area.centre_lon_deg, area.width_m), axis=1)
     return Candidates(tuple(str(number + 1) for number in range(len(xy_m))), xy_m)
