@@ -15,6 +15,7 @@ from edgetwin.association.files import solve
 from edgetwin.evaluation.compare import compare
 
 HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
 PAGE = HERE.parent / "docs" / "results-association.md"
 INSTANCES = HERE.parent / "tests" / "association" / "instances"
 PLACERS = ("nearest", "greedy", "local-search", "optimum[gap=0.0005]")
@@ -83,7 +84,18 @@ def taxis():
     return compare(task, ["never", "nearest", "priced"], episodes=3), seconds
 
 
+def put_in_readme(placements):
+    """Puts the table of frozen instances between the marks in README.md."""
+    begin, end = "<!-- results: association -->", "<!-- /results: association -->"
+    before, _, rest = README.read_text(encoding="utf-8").partition(begin)
+    after = rest.partition(end)[2]
+    told = f"Placement, frozen instances, mean cost J in s, and how far above the optimum its proof leaves the truth:\n\n{placements}"
+    README.write_text(f"{before}{begin}\n{told}\n{end}{after}", encoding="utf-8")
+
+
 def page():
+    placements = placement()
+    put_in_readme(placements)
     equal = migration()
     free = migration(capacity=100, movers=("never", "algorithm-3-literal", "algorithm-3", "priced"))
     reserved = migration(share="reserved", movers=("never", "priced", "slot-optimum", "clairvoyant"))
@@ -93,7 +105,7 @@ def page():
         f"HiGHS as SciPy {scipy.__version__} ships it. Intervals are 95 %, over networks.",
         "## Placement: frozen instances",
         "Mean cost J over six instances of each size, in seconds; `tests/association/instances`, float64.",
-        placement(),
+        placements,
         "## Migration: 100 users, 10 servers, 150 slots",
         f"{SEEDS} networks, equal shares (load-dependent). A move costs its transfer time, once.",
         table(equal),

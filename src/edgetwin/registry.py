@@ -204,9 +204,7 @@ def _split(name: str) -> list[str]:
     return [part.strip() for part in re.split(r"\+(?![^\[]*\])", name)]
 
 
-def parsed(
-    part: str, known: Mapping[str, Callable[..., Any]], what: str = "policy"
-) -> tuple[Callable[..., Any], dict[str, Any]]:
+def parsed(part: str, known: Mapping[str, Callable[..., Any]], what: str = "policy") -> tuple[Callable[..., Any], dict[str, Any]]:
     """The factory and the knobs of one name; `what` it names is said in errors."""
     match = _PART.match(part)
     if match is None:

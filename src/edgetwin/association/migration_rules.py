@@ -125,7 +125,7 @@ def slot_optimum(task: MigrationTask) -> Policy:
         host = np.maximum(state.host, 0)
         mine = jax.tree.map(lambda leaf: leaf[who], found)
         if task.reserved:
-            utility = np.asarray(task.utilities(mine, np.asarray(task.capacity, np.float64)))
+            utility = np.asarray(task.utilities(mine, jnp.asarray(task.capacity, jnp.float32)))
             host[who] = _assigned(utility, room)
         else:
             host[who] = _climbed(task, mine, host[who], room)

@@ -30,7 +30,9 @@ def solve(files: Sequence[Path], policy: str) -> list[dict[str, Any]]:
     Raises InputError for a file or policy that will not do.
     """
     if "+" in policy:
-        raise InputError(f"policy {policy!r}: slots come with their hosts, so name one without a deployment: choose among min-energy")
+        raise InputError(
+            f"policy {policy!r}: slots come with their hosts, so name one without a deployment: choose among min-energy"
+        )
     _, knobs = parsed(policy, {"min-energy": min_energy})
     if knobs["served"] not in ("own", "file"):
         raise InputError(f"policy 'min-energy': served = {knobs['served']}: must be own or file")
