@@ -117,7 +117,7 @@ def measure(problems: list[Assignment], gaps: tuple[float, ...]) -> list[list[Ti
         searched = [
             timed(lambda: (cost(problem, local_search(problem)), best.bound)),  # noqa: B023
             timed(lambda: (best.value, quick_bound(problem, host))),  # noqa: B023
-            timed(lambda: (best.value, split_bound(problem, host, time_limit_s=LIMIT_S))),  # noqa: B023
+            timed(lambda: (best.value, split_bound(problem, host, gaps[-1], LIMIT_S))),  # noqa: B023
         ]
         for row, run in zip(rows, searched + proofs, strict=True):
             row.append(run)

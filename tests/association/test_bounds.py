@@ -30,7 +30,7 @@ def test_no_placement_costs_less(seed, tight, pins, limits):
         return
     draw = np.random.default_rng(seed)
     dual = dual_of(assignment)
-    prices = draw.uniform(0, 1, 6 + 2 * 3)
+    prices = draw.uniform(0, 1, 6 + 3)
     assert dual.at(prices).value <= best[1] * (1 + 1e-12)
     assert quick_bound(assignment) <= best[1] * (1 + 1e-12)
     limited = assignment._replace(load_limit=draw.uniform(0, limits, (6, 3)) * assignment.load.mean())
@@ -44,8 +44,7 @@ def test_the_slope_is_a_subgradient(seed, tight):
     assignment = random_assignment(seed, 7, 3, tight=tight)
     dual = dual_of(assignment)
     draw = np.random.default_rng(seed)
-    point, other = draw.uniform(0, 0.5, (2, 7 + 2 * 3))
-    point[-3:] += 1e-3
+    point, other = draw.uniform(0, 0.5, (2, 7 + 3))
     found = dual.at(point)
     tangent = found.value + dual.slope(point, found) @ (other - point)
     assert dual.at(other).value <= tangent + 1e-9
@@ -81,5 +80,5 @@ def test_first_prices_make_open_servers_pay_for_themselves():
 def test_frozen_instances_are_bounded_tightly(name):
     assignment = assignment_of(read(FOLDER / f"{name}.npz"))
     best = EXPECTED[name]["best_known"]
-    assert 0.985 * best <= quick_bound(assignment) <= best
+    assert 0.995 * best <= quick_bound(assignment) <= best
     assert 0.999 * best <= split_bound(assignment) <= best

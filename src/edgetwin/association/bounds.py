@@ -1,9 +1,9 @@
 """What no placement can cost less than, proven in milliseconds: a Lagrangian bound, the same as the linear relaxation's at its best.
 
-For any prices λ_i of a host, loads t_k and prices μ_k ≥ 0 of a slot, S_k² ≥ 2·t_k·S_k − t_k² gives
+For any prices λ_i of a host and loads t_k, S_k² ≥ 2·t_k·S_k − t_k² gives
 
     cost ≥ constant + Σ_i λ_i + Σ_k min(0, v_k),
-    v_k = open_cost_k − compute_k·t_k² − capacity_k·μ_k + Σ_i min(0, r_ik),   r_ik = linear_ik + 2·compute_k·t_k·s_i + μ_k − λ_i
+    v_k = open_cost_k − compute_k·t_k² + Σ of the capacity_k least of min(0, r_ik),   r_ik = linear_ik + 2·compute_k·t_k·s_i − λ_i
 
 which is concave in all of them. Subgradient ascent starts from the prices that a good placement suggests; whatever it finds is a bound.
 Allowed servers and capacities are kept; delay limits and anti-affinity are left out, so the bound holds with and without them.
@@ -24,15 +24,19 @@ DEFLECTION = 1.5
 
 
 class Lagrangian(NamedTuple):
-    """The bound at some prices. value: the bound; opening: v_k, (servers,); living: r_ik, (servers, users)."""
+    """The bound at some prices."""
 
     value: float
     opening: NDArray
-    living: NDArray
+    """v_k, (servers,)"""
+    taken: NDArray
+    """(servers, users) bool: who makes up v_k"""
+    margin: NDArray
+    """(servers, users): at least what v_k rises by with a user who is not taken"""
 
 
 class Dual(NamedTuple):
-    """The bound as a function of prices in one unit, (users + 2·servers,): λ_i, 2·compute_k·t_k·(mean s), μ_k."""
+    """The bound as a function of prices in one unit, (users + servers,): λ_i, 2·compute_k·t_k·(mean s)."""
 
     assignment: Assignment
     linear: NDArray
@@ -42,32 +46,35 @@ class Dual(NamedTuple):
     twice_curvature: NDArray
     """(servers,), 4·compute_k·(mean s)²"""
 
-    def split(self, prices: NDArray) -> list[NDArray]:
-        users, servers = self.assignment.linear.shape
-        return np.split(prices, [users, users + servers])
-
     def at(self, prices: NDArray) -> Lagrangian:
         """The bound at these prices."""
-        host, compute, slot = self.split(prices)
-        living = self.linear + (compute[:, None] * self.load + slot[:, None] - host)
-        fixed = self.assignment.open_cost - compute**2 / self.twice_curvature - self.assignment.capacity * slot
-        opening = fixed + np.minimum(living, 0).sum(axis=1)
-        return Lagrangian(float(self.assignment.constant + host.sum() + np.minimum(opening, 0).sum()), opening, living)
+        host, compute = np.split(prices, [len(self.load)])
+        living = self.linear + (compute[:, None] * self.load - host)
+        taken = living < 0
+        last = np.zeros(len(compute))
+        for server in np.flatnonzero(taken.sum(axis=1) > self.assignment.capacity):
+            room = self.assignment.capacity[server]
+            least = np.argpartition(living[server], room - 1)[:room]
+            taken[server] = False
+            taken[server, least] = True
+            last[server] = living[server, least[-1]]
+        opening = self.assignment.open_cost - compute**2 / self.twice_curvature + np.where(taken, living, 0).sum(axis=1)
+        value = self.assignment.constant + host.sum() + np.minimum(opening, 0).sum()
+        return Lagrangian(float(value), opening, taken, living - last[:, None])
 
     def slope(self, prices: NDArray, found: Lagrangian) -> NDArray:
-        """A subgradient: hosts missing, load above t, twins above capacity."""
-        _, compute, slot = self.split(prices)
+        """A subgradient: hosts missing, and load above t."""
+        compute = prices[len(self.load) :]
         is_open = found.opening < 0
-        taken = (found.living < 0) & is_open[:, None]
+        taken = found.taken & is_open[:, None]
         load = np.where(is_open, taken @ self.load - 2 * compute / self.twice_curvature, 0)
-        crowd = np.where(is_open, taken.sum(axis=1) - self.assignment.capacity, 0)
-        return np.concatenate([1 - taken.sum(axis=0), load, np.where((slot > 0) | (crowd > 0), crowd, 0)])
+        return np.concatenate([1 - taken.sum(axis=0), load])
 
 
 def dual_of(assignment: Assignment) -> Dual:
     """The bound as a function of prices."""
     unit = float(assignment.load.mean()) or 1.0
-    linear = np.where(assignment.allowed, assignment.linear, np.inf).T.copy()
+    linear = np.where(assignment.allowed & (assignment.capacity > 0), assignment.linear, np.inf).T.copy()
     return Dual(assignment, linear, assignment.load / unit, 4 * assignment.compute * unit**2)
 
 
@@ -80,7 +87,7 @@ def first_prices(dual: Dual, host: NDArray) -> NDArray:
     own = assignment.linear[np.arange(len(host)), host] + marginal[host] * assignment.load + fixed[host]
     marginal = np.where(count > 0, marginal, np.median(marginal[count > 0]))
     unit = np.sqrt(dual.twice_curvature / assignment.compute) / 2
-    return np.concatenate([own, marginal * unit, np.zeros(len(load))])
+    return np.concatenate([own, marginal * unit])
 
 
 def ascend(dual: Dual, prices: NDArray, target: float, steps: int) -> tuple[float, NDArray]:
@@ -134,5 +141,5 @@ def fixed_by(assignment: Assignment, host: NDArray, steps: int) -> Fixed:
     found = dual.at(ascend(dual, first_prices(dual, host), least, steps)[1])
     with_server = found.value + np.maximum(found.opening, 0)
     without_server = found.value - np.minimum(found.opening, 0)
-    with_pair = with_server[:, None] + np.maximum(found.living, 0)
+    with_pair = with_server[:, None] + np.maximum(found.margin, 0)
     return Fixed(found.value, (with_pair <= least).T, with_server > least, without_server > least)
