@@ -1,7 +1,7 @@
 """The bound on migration is above all that can be done and the plan below it, by brute force; the world follows the plan; nobody beats the bound."""
 
 import functools
-from itertools import product
+from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +11,7 @@ import pytest
 
 import edgetwin as et
 from edgetwin.association import migration_bound as dual
-from edgetwin.association.clairvoyant import planned, priced_hosts
+from edgetwin.association.clairvoyant import one_better, planned, priced_hosts, two_better
 from edgetwin.association.foresight import Foresight, best_way, best_ways, foresee, net_utility
 from edgetwin.association.migration_rules import POLICIES
 from edgetwin.errors import InputError
@@ -238,6 +238,41 @@ def test_the_best_ways_of_two_by_brute_force():
     value, hosts = best_ways(jnp.asarray(reward), jnp.asarray(move), jnp.asarray(start))
     assert float(value) == pytest.approx(max(worth.values()), rel=1e-5)
     assert tuple(map(tuple, hosts.tolist())) == max(worth, key=worth.get)
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_best_ways_past_the_others_by_brute_force(together):
+    """One user or two of five take, of all their ways, those with the greatest sum of everybody's net utilities that fit."""
+    generator = np.random.default_rng(8)
+    slots, users, servers = 3, 5, 3
+    ways = np.array(list(product(range(servers), repeat=slots * together))).reshape(-1, slots, together)
+    worth = jax.jit(jax.vmap(net_utility, in_axes=(None, 0)))
+    better = jax.jit(one_better if together == 1 else two_better)
+    capacity, changed = np.array([2, 3, 4]), 0
+    for _ in range(8):
+        hosts = np.stack([generator.permutation([0, 0, 1, 1, 2, 2, 2])[:users] for _ in range(slots)])
+        scale, decay, move, weight = (
+            generator.uniform(*between, shape).astype(np.float32)
+            for between, shape in (
+                ((0.5, 3), (slots, users, servers)),
+                ((0.1, 0.6), (slots, users, servers)),
+                ((0, 1), (users, servers, servers)),
+                ((0.5, 1.5), users),
+            )
+        )
+        move, free = move * (1 - np.eye(servers, dtype=np.float32)), np.zeros((slots, users), np.float32)
+        known = Foresight(scale, decay, free, weight, move, hosts[0], np.ones(servers, bool), capacity)
+        known = jax.tree.map(jnp.asarray, known)
+        for chosen in combinations(range(users), together):
+            every = np.broadcast_to(hosts, (len(ways), *hosts.shape)).copy()
+            every[:, :, chosen] = ways
+            fits = ((every[..., None] == np.arange(servers)).sum(axis=2) <= capacity).all(axis=(1, 2))
+            best = np.where(fits, worth(known, jnp.asarray(every)), -np.inf).argmax()
+            found, took = better(known, jnp.asarray(hosts), jnp.asarray(chosen if together == 2 else chosen[0]))
+            assert (found == every[best]).all()
+            assert bool(took) == (found != hosts).any()
+            changed += bool(took)
+    assert changed > 20
 
 
 def test_users_change_places_on_full_servers():
