@@ -153,14 +153,14 @@ and the HiGHS {version} it ships, on {os.cpu_count()} cores with a load of {load
 began. Each cell: median seconds over six frozen instances (80 to 100 users) or {LARGE_SEEDS} first slots of `{LARGE}`, with those
 of the processor alone in brackets (about what a machine without other work takes), and the largest gap.
 
-- **local search**: a placement; gap to the close optimum's proven bound.
-- **quick bound**: Lagrangian ascent from that placement, without the time of the search; gap of the close optimum to it. It holds for every
+- **local search**: a placement; gap to the bound of the closest optimum beside it.
+- **quick bound**: Lagrangian ascent from that placement, without the time of the search; gap of the closest optimum to it. It holds for every
   placement, with and without delay limits and anti-affinity.
-- **split bound**: HiGHS with perspective cuts, servers open or not, users divisible; gap of the close optimum to it. It holds with and without
+- **split bound**: HiGHS with perspective cuts, servers open or not, users divisible; gap of the closest optimum to it. It holds with and without
   delay limits.
 - **optimum**: search and proof together to a gap of {100 * GAP:g} %; **close**: to {100 * CLOSE_GAP:g} % or {LIMIT_S} s.
 - **plain model**: the same HiGHS on the textbook linearisation, one variable for each pair of users and server, with a limit of {PLAIN_LIMIT_S} s and
-  a gap of {100 * GAP:g} %, on the first instance; the gap is the one it proved in that time.
+  a gap of {100 * GAP:g} %, on the first instance; the gap is the one it proved in that time, of which other work took a part.
 
 {chr(10).join(lines)}
 """
