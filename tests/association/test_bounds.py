@@ -1,6 +1,7 @@
 """Bounds: below the best of all placements, near it, and what they rule out."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,34 @@ def test_no_placement_costs_less(seed, tight, pins, limits):
     assert quick_bound(assignment) <= best[1] * (1 + 1e-12)
     limited = assignment._replace(load_limit=draw.uniform(0, limits, (6, 3)) * assignment.load.mean())
     assert quick_bound(limited) == quick_bound(assignment)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds, st.booleans())
+def test_each_server_takes_the_best_of_all_crowds_that_fit(seed, tight):
+    """v_k, and what it rises by with one user enforced, from all sets of users."""
+    assignment = random_assignment(seed, 6, 3, tight=tight, pins=seed % 2 == 0)
+    draw = np.random.default_rng(seed)
+    prices = np.concatenate([draw.uniform(0, 2, 6), draw.uniform(0, 0.3, 3)])
+    dual = dual_of(assignment)
+    found = dual.at(prices)
+    total = assignment.constant + prices[:6].sum()
+    for server in range(3):
+        each = assignment.linear[:, server] + prices[6 + server] * dual.load - prices[:6]
+        each[~assignment.allowed[:, server]] = np.inf
+        load = prices[6 + server] / (2 * assignment.compute[server] * assignment.load.mean())
+        fixed = assignment.open_cost[server] - assignment.compute[server] * load**2
+        room = min(assignment.capacity[server], 6)
+        crowds = [crowd for size in range(room + 1) for crowd in combinations(range(6), size)]
+        values = np.array([fixed + each[list(crowd)].sum() for crowd in crowds])
+        assert found.opening[server] == pytest.approx(values.min(), rel=1e-9, abs=1e-9)
+        for user in range(6):
+            with_user = min((value for crowd, value in zip(crowds, values, strict=True) if user in crowd), default=np.inf)
+            if np.isfinite(with_user):
+                rise = max(found.margin[server, user], 0)
+                assert with_user - values.min() == pytest.approx(rise, rel=1e-9, abs=1e-9)
+        total += min(values.min(), 0)
+    assert found.value == pytest.approx(total, rel=1e-9)
 
 
 @settings(max_examples=30, deadline=None)
