@@ -148,7 +148,8 @@ def test_the_optimum_lies_between_plan_and_bound(share, users, servers, slots, c
         assert np.allclose(bound, best, rtol=ROUNDING) and np.allclose(plan, best, rtol=ROUNDING)
 
 
-@pytest.mark.parametrize("share", ["equal", *(pytest.param(share, marks=pytest.mark.slow) for share in SHARES[1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("share", SHARES)
 def test_the_plan_happens_as_planned_and_no_policy_exceeds_the_bound(share):
     task, keys = make(share, 24, 5, 30, 8), episode_keys(7, 4)
     begun = begin(task, keys)
@@ -287,6 +288,7 @@ def test_users_change_places_on_full_servers():
     assert float(net_utility(jax.tree.map(jnp.asarray, known), hosts)) == pytest.approx(5 * 6 - 2 * 0.5)
 
 
+@pytest.mark.slow
 def test_the_policy_keeps_its_contract():
     assert [clause for clause in check_policy(et.policy(make("equal", 6, 3, 12, 4), "clairvoyant")) if not clause.passed] == []
 

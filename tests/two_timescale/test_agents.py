@@ -145,7 +145,7 @@ def test_draws_become_powers(seen, power, distribution):
     expected = {
         "linear": inside,
         "log": 10 ** (4 * (inside - 1)),
-        "snr": np.minimum(0.02 * (50 / 0.02) ** inside / gain_to_noise / seen.task.radio.tx_power_max_w, 1),
+        "snr": np.minimum(0.015 * (37.5 / 0.015) ** inside / gain_to_noise / seen.task.radio.tx_power_max_w, 1),
     }[power]
     assert share == pytest.approx(expected, rel=2e-3)
     assert (share >= 0).all() and (share <= 1).all()
