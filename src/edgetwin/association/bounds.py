@@ -32,7 +32,7 @@ class Lagrangian(NamedTuple):
     taken: NDArray
     """(servers, users) bool: who makes up v_k"""
     margin: NDArray
-    """(servers, users): at least what v_k rises by with a user who is not taken"""
+    """(servers, users): what v_k rises by with a user who is not taken; not positive for one who is"""
 
 
 class Dual(NamedTuple):
@@ -52,7 +52,8 @@ class Dual(NamedTuple):
         living = self.linear + (compute[:, None] * self.load - host)
         taken = living < 0
         last = np.zeros(len(compute))
-        for server in np.flatnonzero(taken.sum(axis=1) > self.assignment.capacity):
+        wanted = taken.sum(axis=1)
+        for server in np.flatnonzero((wanted > 0) & (wanted >= self.assignment.capacity)):
             room = self.assignment.capacity[server]
             least = np.argpartition(living[server], room - 1)[:room]
             taken[server] = False
