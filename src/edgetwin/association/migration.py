@@ -53,7 +53,7 @@ class State(NamedTuple):
 
 class Prospects(NamedTuple):
     """What a user's utility (20) is made of, wherever its twin is: T_ik = fixed_s + work_s·L_k/weight, L_k the sum of weights at k
-    (N_k where compute is reserved). fixed_s, work_s, move_s: (users, servers); weight, limit_s, energy_j: (users,); room: (servers,).
+    (N_k where compute is reserved). fixed_s, work_s, move_s: (users, servers); weight, limit_s, energy_j: (users,).
 
     move_s is the time of a transfer from the present host; a twin without a host has none to make.
     """
@@ -226,8 +226,8 @@ class MigrationTask:
         world, prospects = state.world, self.prospects(state)
         host = self.target(state, action)
         at = sharing.hosts(host, self.servers, world.present)
-        utility = jnp.sum(at * self.utilities(prospects, self.load(prospects, at)), axis=1)
         load = self.load(prospects, at)
+        utility = jnp.sum(at * self.utilities(prospects, load), axis=1)
         latency_s = jnp.sum(at * (prospects.fixed_s + prospects.work_s * load / prospects.weight[:, None]), axis=1)
         transfer = jnp.sum(at * self.transfer_cost(prospects), axis=1)
         outcome = Outcome(

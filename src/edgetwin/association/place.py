@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetwin.association import latency
-from edgetwin.association.assignment import LIMIT_TOLERANCE, Assignment, Names, cost, late, together
+from edgetwin.association.assignment import LIMIT_TOLERANCE, Assignment, Names, cost, late
 from edgetwin.association.bounds import quick_bound
 from edgetwin.association.feasibility import require_feasible
 from edgetwin.association.instance import Instance, Outcome, assignment, load_limit, outcome
 from edgetwin.association.local_search import improve_open_set, local_search, settle
 from edgetwin.association.optimum import optimum
 from edgetwin.association.plan_input import Request
+from edgetwin.association.rules import in_order
 from edgetwin.association.stack import costs_of
 from edgetwin.errors import InputError
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 Rule = Literal["optimum", "local-search", "greedy", "nearest"]
 GAP = 1e-3
 """What the optimum is proven to"""
-LARGE = 20_000
-"""Users times servers beyond which the optimum is not tried"""
 
 
 class Plan(NamedTuple):
@@ -139,7 +138,7 @@ def plan(request: Request, policy: str = "optimum", seconds: float = 60.0) -> Pl
     names = Names(request.users.ids, [request.sites.ids[site] for site in servers(request)])
     require_feasible(asked, names)
     if policy in ("greedy", "nearest"):
-        placed = _bounded(asked, in_order(numbers, asked, policy, names), policy)
+        placed = _bounded(asked, _in_order(numbers, asked, policy, names), policy)  # type: ignore[arg-type]
     elif request.section.delay_limits == "soft":
         placed = _priced(asked, request.section.violation_price_s / len(asked.load), policy, seconds)
     else:
@@ -151,8 +150,8 @@ def plan(request: Request, policy: str = "optimum", seconds: float = 60.0) -> Pl
 
 
 def _solved(asked: Assignment, policy: str, seconds: float) -> Placed:
-    """By the optimum where it is asked for and not too large, else by the local search. What is not proven by the time counts as searched."""
-    if policy != "optimum" or asked.linear.size > LARGE:
+    """By the optimum where it is asked for, else by the local search. What is not proven by the time counts as searched."""
+    if policy != "optimum":
         return _bounded(asked, local_search(asked), "local-search")
     found = optimum(asked, GAP, seconds)
     proven = found.cost <= found.lower_bound * (1 + GAP) and len(found.relaxed) == found.fewest_relaxed
@@ -195,27 +194,16 @@ def search(asked: Assignment, start: NDArray[np.int64], late_price: float | None
     return host
 
 
-def in_order(numbers: Instance, asked: Assignment, policy: str, names: Names) -> NDArray[np.int64]:
-    """Users one after another, those with the fewest allowed servers first: to the nearest with a free slot, or ("greedy") to where their own
-    latency is least given those already there. Raises InputError where the users before leave one no server."""
-    free, load = asked.capacity.copy(), np.zeros(len(asked.capacity))
-    allowed, apart = asked.allowed.copy(), together(asked)
-    path_s, own = numbers.path_s, asked.load
-    host = np.empty(len(own), np.int64)
-    for user in np.argsort(allowed.sum(axis=1), kind="stable"):
-        price = numbers.distance_m[user]
-        if policy == "greedy":
-            price = path_s[user] + own[user] * (load + own[user]) / numbers.cpu_hz
-        price = np.where(allowed[user] & (free > 0), price, np.inf)
-        chosen = host[user] = price.argmin()
-        if not np.isfinite(price[chosen]):
-            raise InputError(
-                f"policy {policy}: the users before {names.users[user]} took all room that is allowed to it: "
-                f"use local-search or optimum, which plan ahead"
-            )
-        free[chosen] -= 1
-        load[chosen] += own[user]
-        allowed[apart[user], chosen] = False
+def _in_order(numbers: Instance, asked: Assignment, policy: Literal["greedy", "nearest"], names: Names) -> NDArray[np.int64]:
+    """What a rule makes of users in their order, the most constrained first. Raises InputError where those before leave one no server."""
+    host = in_order(numbers, policy, asked)
+    if (host < 0).any():
+        order = np.argsort(asked.allowed.sum(axis=1), kind="stable")
+        stuck = order[np.argmax(host[order] < 0)]
+        raise InputError(
+            f"policy {policy}: the users before {names.users[stuck]} took all room that is allowed to it: "
+            f"use local-search or optimum, which plan ahead"
+        )
     return host
 
 

@@ -4,12 +4,13 @@ They run on the host, a network at a time. All of them may know what the servers
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetwin.association.assignment import Assignment, together
 from edgetwin.association.instance import Instance, assignment
 from edgetwin.association.local_search import local_search
 from edgetwin.association.optimum import Solved, optimum
@@ -36,7 +37,7 @@ def random(instance: Instance, generator: np.random.Generator) -> Host:
 
 def nearest(instance: Instance) -> Host:
     """Users, in their order, take the nearest server with a free slot."""
-    return _in_order(instance, lambda user, load: instance.distance_m[user])
+    return in_order(instance, "nearest")
 
 
 def greedy(instance: Instance) -> Host:
@@ -44,17 +45,29 @@ def greedy(instance: Instance) -> Host:
 
     B/r + φ·B·d + s·(S + s)/F, S the sum of s over those there; what it costs to open a server is left out.
     """
-    path_s, own = instance.path_s, instance.load
-    return _in_order(instance, lambda user, load: path_s[user] + own[user] * (load + own[user]) / instance.cpu_hz)
+    return in_order(instance, "greedy")
 
 
-def _in_order(instance: Instance, price: Callable[[int, NDArray[np.float64]], NDArray[np.float64]]) -> Host:
+def in_order(instance: Instance, rule: Literal["nearest", "greedy"], asked: Assignment | None = None) -> Host:
+    """Users one after another, each to the server that the rule prefers of those with a free slot. With pins, regions and anti-affinity of
+    `asked`, those with the fewest allowed servers first; who finds no room left has -1, as do all after it."""
+    users, own, path_s = len(instance.data_bits), instance.load, instance.path_s
     free, load = instance.capacity.copy(), np.zeros(len(instance.capacity))
-    host = np.empty(len(instance.data_bits), np.int64)
-    for user in range(len(host)):
-        host[user] = np.argmin(np.where(free > 0, price(user, load), np.inf))
-        free[host[user]] -= 1
-        load[host[user]] += instance.load[user]
+    allowed = np.ones(path_s.shape, bool) if asked is None else asked.allowed.copy()
+    apart = np.zeros((users, 0), bool) if asked is None else together(asked)
+    host = np.full(users, -1)
+    for user in np.argsort(allowed.sum(axis=1), kind="stable"):
+        price = instance.distance_m[user]
+        if rule == "greedy":
+            price = path_s[user] + own[user] * (load + own[user]) / instance.cpu_hz
+        price = np.where(allowed[user] & (free > 0), price, np.inf)
+        chosen = price.argmin()
+        if not np.isfinite(price[chosen]):
+            break
+        host[user] = chosen
+        free[chosen] -= 1
+        load[chosen] += own[user]
+        allowed[np.flatnonzero(apart[user]), chosen] = False
     return host
 
 

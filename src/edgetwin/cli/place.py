@@ -31,7 +31,7 @@ def place(
     candidates
         CSV of sites that could be built, with the columns of sites: tells which of them would help most.
     policy
-        optimum comes with a proof; large networks get local-search, with a bound beside it.
+        optimum comes with a proof, or with what was found and proven when the time is up.
     limits
         hard keeps delay limits where that is possible; soft prices each that is missed; off ignores them.
     seconds

@@ -254,7 +254,7 @@ def _frontier(comparison: Comparison) -> str:
     x, y = comparison.task.spec.frontier or ("", "")
     picture = plots.svg(plots.frontier(comparison), "frontier", f"{y} against {x}, a numbered point for each policy")
     text = "Each policy with its 95 % intervals both ways"
-    if comparison.bound_at is not None:
+    if any(row.bound.get(y) is not None for row in comparison.rows.values()):
         text += "; the line is the proven bound, and no policy can be in the shaded region"
     return _section(f"{y} against {x}", f'<p class="note">{text}.</p><figure class="wide">{picture}</figure>', "frontier")
 
