@@ -1,12 +1,16 @@
-"""Files that people ask for are written whole or not at all, and a place that cannot be written to is refused before the work."""
+"""Files that people ask for are written whole or not at all, a place that cannot be written to is refused before the work, and arrays are read."""
 
 import os
 import secrets
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
 
 from edgetwin.errors import InputError
 
@@ -58,3 +62,14 @@ def _replaceable(path: Path) -> None:
         raise InputError(f"{path}: is a folder: name a file in it, such as {path / 'report.html'}")
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: is not a file that can be replaced")
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays in an .npz file, by name. Raises InputError for a file that is none."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: np.asarray(archive[name]) for name in archive.files}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as an .npz archive ({error.strerror or error})") from None
+    except (ValueError, TypeError, AttributeError, BadZipFile, zlib.error):
+        raise InputError(f"{path}: cannot be read as an .npz archive (it is another kind of file, or damaged)") from None

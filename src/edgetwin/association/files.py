@@ -1,11 +1,9 @@
 """Frozen placement instances: read from a file, placed by a rule or the optimum in float64, with a proven bound beside."""
 
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -13,6 +11,7 @@ from edgetwin.association import rules
 from edgetwin.association.bounds import quick_bound
 from edgetwin.association.instance import Instance, assignment, outcome
 from edgetwin.errors import InputError
+from edgetwin.files import read_arrays
 from edgetwin.registry import parsed
 from edgetwin.scenario import scenario
 
@@ -104,11 +103,7 @@ def solve(files: Sequence[Path], policy: str) -> list[dict[str, Any]]:
 
 def read(file: Path) -> Instance:
     """The instance in an .npz file. Raises InputError for one that holds none, or values that make no sense."""
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            data = {name: np.asarray(archive[name]) for name in archive.files}
-    except (OSError, ValueError, TypeError, BadZipFile, zlib.error) as error:
-        raise InputError(f"{file}: cannot be read as an .npz archive ({error})") from None
+    data = read_arrays(file)
     wanted = {**ARRAYS, **dict.fromkeys(CONSTANTS, 0)}
     missing = [
         name for name, axes in wanted.items() if name not in data or data[name].ndim != axes or data[name].dtype.kind not in "fiu"

@@ -1,11 +1,9 @@
 """Frozen episodes: recorded movement and interference in a file, solved in float64 through the very task that policies train in."""
 
 import time
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +11,7 @@ import numpy as np
 
 from edgetwin.errors import InputError
 from edgetwin.evaluation.rollout import rollout
+from edgetwin.files import read_arrays
 from edgetwin.network_sync import link, optimum
 from edgetwin.network_sync.task import NetworkSyncTask
 from edgetwin.network_sync.world import World, WorldModel
@@ -100,11 +99,7 @@ def recorded_task(file: Path) -> tuple[NetworkSyncTask, int]:
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            data = {name: np.asarray(archive[name]) for name in archive.files if name in FIELDS}
-    except (OSError, ValueError, TypeError, BadZipFile, zlib.error) as error:
-        raise InputError(f"{file}: cannot be read as an .npz archive ({error})") from None
+    data = {name: values for name, values in read_arrays(file).items() if name in FIELDS}
     missing = [
         name
         for name, dimensions in FIELDS.items()

@@ -1,17 +1,16 @@
 """Frozen slots: channels, requests and hosts in a file, solved in float64 to the least energy of the served requests."""
 
 import time
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from edgetwin.errors import InputError
+from edgetwin.files import read_arrays
 from edgetwin.registry import parsed
 from edgetwin.two_timescale.admission import Admission, serve_most
 from edgetwin.two_timescale.min_energy import Limits, Slot, least_energy, slot_of
@@ -97,11 +96,7 @@ def slots_of(data: dict[str, np.ndarray]) -> tuple[Slot, Limits]:
 def read(file: Path) -> dict[str, np.ndarray]:
     """The arrays of a file of slots. Raises InputError that says what is wrong with it."""
     wanted = {**ARRAYS, **dict.fromkeys(LIMITS, 0)}
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            data = {name: np.asarray(archive[name]) for name in archive.files if name in wanted}
-    except (OSError, ValueError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
-        raise InputError(f"{file}: cannot be read as an .npz archive ({error})") from None
+    data = {name: values for name, values in read_arrays(file).items() if name in wanted}
     missing = [name for name, dimensions in wanted.items() if name not in data or not _fits(name, data[name], dimensions)]
     if missing:
         raise InputError(f"{file}: is no file of two-timescale slots: {', '.join(missing)} missing or of the wrong shape or kind")
