@@ -180,6 +180,40 @@ def test_a_move_costs_the_slots_in_which_the_twin_is_out(slots):
     assert move_aware(slots, chosen, 2.0) == pytest.approx(by_hand, rel=1e-5)
 
 
+def together(slots, hosts):
+    """Failures in every slot were its twins at these hosts, each slot a batch of deployments: who sends is the same. (slots, batch)"""
+    task, done = slots.task, slots.done
+
+    def failures(state, action, done, host):
+        there = state._replace(slot=jnp.ones((), jnp.int32), host=host, migration_left=done.migration_left)
+        return jnp.sum(task.synchronise(there, action._replace(centre=host[None])).failed)
+
+    found = jax.jit(jax.vmap(jax.vmap(failures, (None, None, None, 0))))(slots.states, slots.actions, done, hosts)
+    return np.asarray(found, float)
+
+
+def deployment(slots, frames):
+    found = jax.jit(jax.vmap(lambda *slot: credit.deployment_difference(slots.task, *slot, frames)))
+    return np.asarray(found(slots.states, slots.actions, slots.done))
+
+
+def test_a_move_is_worth_the_failures_it_averts_when_all_others_move_too(slots):
+    """Against the same twin staying behind, for as long as it is not out; where it is out its requests fail."""
+    chosen, stay = slots.actions.centre[:, 0], slots.done.host
+    behind = jnp.where(jnp.eye(USERS, dtype=bool), stay[:, None], chosen[:, None])
+    all_gone = together(slots, chosen[:, None])
+    by_hand = together(slots, behind) - all_gone
+    moving = np.asarray((chosen != stay) & slots.done.sending)
+    assert deployment(slots, 1e9) == pytest.approx(np.where(moving, by_hand, 0), abs=1e-5)
+    assert (by_hand[moving] > 1).any() and (by_hand[moving] < -1).any(), "others gain and lose by it too"
+
+    out, priced = MIGRATION / (2 * FRAME), deployment(slots, 2.0)
+    served_behind = 1 - (priced - (1 - out) * by_hand) / -out
+    failed = served_behind[moving]
+    assert failed == pytest.approx(np.round(failed), abs=1e-3) and 0.05 < failed.mean() < 0.95
+    assert (priced[~moving] == 0).all()
+
+
 def credits(slots, **fitting):
     """What the agents learn from in every slot, with a price of a failure."""
     pay = agents.credit_of(slots.task, agents.Fitting(failure_price_mj=1e3 * PRICE_J, **fitting))
@@ -194,9 +228,8 @@ def test_everybody_is_paid_by_its_own_difference(slots):
         slots.states, slots.done
     )
     assert found.rewards["users"][..., 0] == pytest.approx(np.asarray(power), rel=1e-4, abs=1e-3)
-    delay, asked = move_aware(slots, slots.actions.centre[:, 0], 2.0), np.asarray(slots.states.world.requesting)
-    assert found.rewards["centre"][:, 0] == pytest.approx(np.where(asked, -delay / slots.task.radio.slot_s, 0), rel=1e-5)
-    assert (found.counted["centre"][:, 0] == asked).all()
+    assert found.rewards["centre"][:, 0] == pytest.approx(deployment(slots, 2.0), abs=1e-6)
+    assert (found.counted["centre"][:, 0] == np.asarray(slots.done.sending)).all()
     assert (found.counted["users"] == np.asarray(slots.done.sending)[..., None]).all()
 
 

@@ -53,7 +53,7 @@ class Fitting(NamedTuple):
     rewards: Literal["difference", "global", "printed"] = "difference"
     failure_price_mj: float = 15.0
     discount: float = 0.0
-    centre_horizon_frames: float = 4.0
+    centre_horizon_frames: float = 12.0
     training_frames: int = 5
     shared: bool = False
     snr_range: tuple[float, float] = (0.015, 37.5)
@@ -271,34 +271,29 @@ def credit_of(task: TwoTimescale, fitting: Fitting) -> Callable[[State, Action, 
         averted, mattered = credit.share_difference(task, state, action, done)
         if fitting.per_user:
             averted, mattered = seated(state, averted), seated(state, mattered.astype(jnp.float32)) > 0
-        sending = done.sending[:, None]
         counted = {
-            "users": jnp.broadcast_to(sending, action.users.shape),
+            "users": jnp.broadcast_to(done.sending[:, None], action.users.shape),
             "stations": mattered,
             "centre": state.world.requesting[None],
         }
-        if fitting.centre_horizon_frames:
-            delay = credit.move_aware_delay(task, state, action, done, fitting.centre_horizon_frames)
-            centre = jnp.where(state.world.requesting, -delay / task.radio.slot_s, 0)
+        horizon = fitting.centre_horizon_frames
+        if fitting.rewards == "difference" and horizon:
+            centre = credit.deployment_difference(task, state, action, done, horizon)[None]
+            counted["centre"] = done.sending[None]
+        elif horizon:
+            delay = credit.move_aware_delay(task, state, action, done, horizon)
+            centre = jnp.mean(jnp.where(state.world.requesting, -delay / task.radio.slot_s, 0))[None, None]
         else:
-            centre = None
+            centre = outcome.rewards.centre[:, None] / task.radio.slot_s
         if fitting.rewards == "printed":
-            rewards = {name: PAPER_REWARD_SCALE * getattr(outcome.rewards, name)[:, None] for name in outcome.rewards._fields}
+            users, stations = (PAPER_REWARD_SCALE * each[:, None] for each in outcome.rewards[:2])
+            centre = centre if horizon else PAPER_REWARD_SCALE * outcome.rewards.centre[:, None]
         elif fitting.rewards == "global":
             cost = jnp.sum(credit.slot_cost(done, price_j))
-            rewards = {
-                "users": jnp.broadcast_to(-cost, (task.users, 1)),
-                "stations": jnp.broadcast_to(-cost, (task.sites, 1)),
-                "centre": outcome.rewards.centre[:, None] / task.radio.slot_s,
-            }
+            users, stations = jnp.broadcast_to(-cost, (task.users, 1)), jnp.broadcast_to(-cost, (task.sites, 1))
         else:
-            rewards = {
-                "users": credit.power_difference(task, state, done, price_j)[:, None],
-                "stations": averted,
-                "centre": outcome.rewards.centre[:, None] / task.radio.slot_s,
-            }
-        if centre is not None:
-            rewards["centre"] = centre[None] if fitting.rewards == "difference" else jnp.mean(centre)[None, None]
+            users, stations = credit.power_difference(task, state, done, price_j)[:, None], averted
+        rewards = {"users": users, "stations": stations, "centre": centre}
         return Credit(rewards, counted)
 
     return paid
@@ -321,7 +316,7 @@ def beta_happo(
     per_user: bool = True,
     rewards: str = "difference",
     discount: float = 0.0,
-    centre_horizon_frames: float = 4.0,
+    centre_horizon_frames: float = 12.0,
     sequential: bool = True,
     masked: bool = True,
 ) -> Learner:

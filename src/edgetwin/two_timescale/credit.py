@@ -107,3 +107,64 @@ def move_aware_delay(task: TwoTimescale, state: State, action: Action, done: Syn
     )
     out = limits.migration_slots / (limits.frame_slots * horizon_frames)
     return jnp.where(action.centre[0] != done.host, (1 - out) * delay + out * limits.slot_s, delay)
+
+
+def deployment_difference(
+    task: TwoTimescale, state: State, action: Action, done: Synchronised, horizon_frames: float
+) -> jax.Array:
+    """Failures that each twin averts by going where the centre wants it, all others going too, over the frames that a decision lasts. (users,)
+
+    Against staying where it is. A twin that moves is out for G slots of those frames, in which its requests fail; it speeds up those it
+    leaves behind and slows down those it joins, on CPUs and on links. Scores are as they are.
+    """
+    world, limits, users = state.world, task.radio, jnp.arange(task.users)
+    chosen, serving, sending = action.centre[0], done.serving, done.sending
+    site, stay_site = task.server_sites[chosen], task.server_sites[done.host]
+    cpu_score, link_score = action.stations[:, : task.users], action.stations[:, task.users :]
+    cycles, link_bps = world.data_bits * world.cycles_per_bit, jnp.broadcast_to(task.link_rate_bps, (task.users,))
+    link = link_score[serving, users]
+    same_end = serving[None, :] == serving[:, None]
+
+    def times(work, rate, score, mates, stay_rate, stay_score, stay_mates):
+        """A resource's times when all have moved, (users,); when one stayed instead, its own, (users,), and the others', (users, users), the
+        one that stayed first."""
+        others = sending[None, :] & (users[:, None] != users[None, :])
+        with_it, with_it_there = mates & others, stay_mates & others
+        total = jnp.sum(jnp.where(with_it, score[None, :], 0), axis=1) + score
+        there = jnp.sum(jnp.where(with_it_there, score[None, :], 0), axis=1) + stay_score
+        time = work * total / (score * rate)
+        less = jnp.where(with_it, score[:, None] / total[None, :], 0)
+        more = jnp.where(with_it_there, stay_score[:, None] / total[None, :], 0)
+        return time, work * there / (stay_score * stay_rate), time[None, :] * (1 - less + more)
+
+    cpu = times(
+        cycles,
+        task.cpu_hz[chosen],
+        cpu_score[site, users],
+        chosen[None, :] == chosen[:, None],
+        task.cpu_hz[done.host],
+        cpu_score[stay_site, users],
+        chosen[None, :] == done.host[:, None],
+    )
+    crosses, would_cross = site != serving, stay_site != serving
+    wire = times(
+        world.data_bits,
+        link_bps,
+        link,
+        same_end & (site[None, :] == site[:, None]) & (crosses[None, :] & crosses[:, None]),
+        link_bps,
+        link,
+        same_end & (site[None, :] == stay_site[:, None]) & (crosses[None, :] & would_cross[:, None]),
+    )
+    radio_s, limit_s = world.data_bits / done.rate_bps, limits.latency_limit_s
+    failed = radio_s + cpu[0] + jnp.where(crosses, wire[0], 0) > limit_s
+    stayed = radio_s + cpu[1] + jnp.where(would_cross, wire[1], 0) > limit_s
+    others = (radio_s + cpu[2] + jnp.where(crosses, wire[2], 0) > limit_s).astype(jnp.float32) - failed[None, :]
+    averted = (
+        jnp.sum(jnp.where(sending[None, :] & (users[:, None] != users[None, :]), others, 0), axis=1)
+        + stayed
+        - failed.astype(jnp.float32)
+    )
+    out = limits.migration_slots / (limits.frame_slots * horizon_frames)
+    value = (1 - out) * averted - out * (1 - stayed)
+    return jnp.where((chosen != done.host) & sending, value, 0)
