@@ -14,6 +14,7 @@ from scipy.optimize import minimize_scalar
 from edgetwin.problem import View, episode_keys, random_action
 from edgetwin.registry import policy
 from edgetwin.scenario import replace, scenario
+from edgetwin.two_timescale.interference_bound import served_by_one, slot_bound, together
 from edgetwin.two_timescale.optimum import cheapest, request_energy_bound
 from edgetwin.two_timescale.task import TwoTimescale
 
@@ -224,3 +225,84 @@ def test_no_policy_gets_below_its_bound(reading):
                 assert metrics[metric] >= least * (1 - 1e-5), (choice, metric)
         failing.append(metrics["failure_per_request"])
     assert min(failing) < 0.2 < 0.3 < max(failing)
+
+
+# -------------------------------------------------------------------------------------------------------------- interference kept
+
+
+def requests_together(seed, users):
+    """Users somewhere near five sites, in SI units, float64: gains, serving sites, D·ln 2/B, sending times."""
+    draw = np.random.default_rng(seed)
+    gain = 10 ** draw.uniform(-8.5, -7.5, (users, 5))
+    serving = draw.integers(0, 5, users)
+    gain[np.arange(users), serving] = 10 ** draw.uniform(-8, -6.5, users)
+    return gain, serving, draw.uniform(0.03, 0.12, users) * LIMIT, draw.uniform(0.7, 0.95, users) * LIMIT
+
+
+def least_together(gain, serving, nats, time, kept):
+    """Σ p·t of the least powers with interference counted `kept` times, by the users' own linear system."""
+    users = len(serving)
+    own, target = gain[np.arange(users), serving], np.expm1(nats / time)
+    across = kept * target[:, None] * gain[:, serving].T / own[:, None] * (1 - np.eye(users))
+    assert np.abs(np.linalg.eigvals(across)).max() < 1
+    return np.linalg.solve(np.eye(users) - across, target * NOISE / own) @ time
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.5, 0.0])
+def test_leaving_requests_out_saves_at_most_their_prices(kept):
+    """Every subset of eight requests, by brute force. Without interference it saves exactly that; prices are the slopes."""
+    for seed in range(4):
+        each = requests_together(seed, 8)
+        with jax.enable_x64(True):
+            asked = [jnp.asarray(one) for one in (*each, np.ones(8, bool))]
+            energy, saved = (np.asarray(found) for found in together(*asked, NOISE, kept))
+        assert energy == pytest.approx(least_together(*each, kept), rel=1e-9)
+        for count in range(1, 8):
+            for left_out in combinations(range(8), count):
+                rest = np.delete(np.arange(8), left_out)
+                bound = energy - saved[list(left_out)].sum()
+                least = least_together(*(one[rest] for one in each), kept)
+                assert least >= bound * (1 - 1e-9) and (kept or least == pytest.approx(bound, rel=1e-9))
+        nudged = each[2].copy()
+        nudged[3] = np.log1p(np.expm1(nudged[3] / each[3][3]) * (1 + 1e-6)) * each[3][3]
+        slope = (least_together(each[0], each[1], nudged, each[3], kept) - energy) / 1e-6
+        assert saved[3] == pytest.approx(slope, rel=1e-4)
+
+
+def test_a_slot_s_bound_against_every_set_left_out():
+    """Least over all sets left out of what the rest costs together, each with a whole server, plus the price of those left out; and no
+    less when nobody is left out than with one server for all."""
+    prices = np.array([0.0, 1e-6, 1e-5, 3e-5, 1e-4, 1.0])
+    for seed in range(4):
+        gain, serving, nats, time = each = requests_together(seed, 7)
+        cpu = (LIMIT - time) / 5
+        with jax.enable_x64(True):
+            asked = [jnp.asarray(one) for one in (*each, cpu, np.ones(7, bool))]
+            found = np.asarray(slot_bound(*asked, NOISE, LIMIT, jnp.asarray(prices)))
+            pooled = float(served_by_one(*asked[:3], *asked[4:], NOISE, LIMIT))
+        everyone = least_together(*each, 1.0)
+        costs = [max(everyone, pooled) + 0 * prices]
+        for count in range(1, 8):
+            for left_out in combinations(range(7), count):
+                rest = np.delete(np.arange(7), left_out)
+                costs.append((least_together(*(one[rest] for one in each), 1.0) if len(rest) else 0) + prices * count)
+        assert (found <= np.min(costs, axis=0) * (1 + 1e-6) + 1e-15).all()
+        assert found[-1] == pytest.approx(max(everyone, pooled), rel=1e-6)
+
+
+def test_the_bound_with_interference_is_tighter_where_all_are_served():
+    """By a quarter at K = 30 without failures, and it meets the closed form where many requests are dropped."""
+    task = TwoTimescale(scenario("two-timescale/physical"))
+    keys, slots = episode_keys(3, 2), 200
+    bound = task.bound(keys, slots)
+    world = jax.vmap(lambda key: task.trace(key, slots))(keys)
+    serving = np.asarray(jax.vmap(jax.vmap(task.nearest_site))(world.position_m))
+    gain = np.take_along_axis(np.asarray(world.gain), serving[..., None], axis=-1)[..., 0]
+    data, asked = np.asarray(world.data_bits, float), np.asarray(world.requesting)
+    alone = bound_of(gain[asked], data[asked], (data * np.asarray(world.cycles_per_bit))[asked])
+    share = lambda failures: (  # noqa: E731
+        bound({"failure_per_request": failures})["energy_mj_per_slot"]
+        / (1e3 * cheapest(alone, round(failures * len(alone))) / asked.size)
+    )
+    assert share(0.0) > 1.2 and share(0.01) > 1.05
+    assert share(0.6) == pytest.approx(1, rel=0.01) and share(0.6) >= 1

@@ -130,16 +130,16 @@ def minimal_power(share, gain, serving, noise_power_w):
     p = (I − ΓF)⁻¹Γu for the SINR targets Γ = q/(1−q). share: (users,), q, 0 for silent users; gain: (users, sites); serving: (users,).
     Returns powers (users,) and the spectral radius's upper bound ρ̂ (scalar); powers mean something where ρ̂ < 1 only.
     """
-    own, at = _at_serving(gain, serving)
-    coupling = _coupling(share, gain / own[:, None], at)
-    load = _spectral_bound(coupling)
-    heard = noise_power_w * jnp.sum(_inverse(jnp.eye(gain.shape[1], dtype=gain.dtype) - coupling), axis=1)
+    own, at = at_serving(gain, serving)
+    coupling = site_coupling(share, gain / own[:, None], at)
+    load = spectral_bound(coupling)
+    heard = noise_power_w * jnp.sum(inverse_of(jnp.eye(gain.shape[1], dtype=gain.dtype) - coupling), axis=1)
     return share * (at @ heard) / own, load
 
 
 def least_energy(slot: Slot, served: jax.Array, limits: Limits, start: Start | None = None, iterations: int = 100) -> Optimum:
     """The global optimum for the requests `served`, (users,) bool. float64 inputs reach a residual of 1e-10, float32 1e-4."""
-    own, at = _at_serving(slot.gain, slot.serving)
+    own, at = at_serving(slot.gain, slot.serving)
     heard = slot.gain / own[:, None]
     linked = served & (slot.wire_s > 0)
     identity = jnp.eye(slot.gain.shape[1], dtype=slot.gain.dtype)
@@ -159,12 +159,12 @@ def least_energy(slot: Slot, served: jax.Array, limits: Limits, start: Start | N
         time = jnp.maximum(left, TIME_MIN * tau)
         decay = jnp.exp(-slot.nats_s / time)
         share = jnp.where(served, -jnp.expm1(-slot.nats_s / time), 0)
-        coupling = _coupling(share, heard, at)
-        load = _spectral_bound(coupling)
+        coupling = site_coupling(share, heard, at)
+        load = spectral_bound(coupling)
         possible = load < 1
         slope = jnp.where(served, jnp.where(possible, decay, 1) * slot.nats_s / time**2, 0)
         kept = jnp.where(possible, 1, LOAD_KEPT / jnp.maximum(load, 1))
-        inverse = _inverse(identity - kept * coupling)
+        inverse = inverse_of(identity - kept * coupling)
         at_site = at @ (limits.noise_power_w * jnp.sum(inverse, axis=1)) / own
         power = share * at_site
         weight = time * jnp.exp(at_now.pressure)
@@ -217,7 +217,7 @@ def least_energy(slot: Slot, served: jax.Array, limits: Limits, start: Start | N
     )
 
 
-def _at_serving(gain, serving):
+def at_serving(gain, serving):
     """Gains to the serving sites, (users,), and who is served where, (users, sites) of 0 and 1."""
     at = jax.nn.one_hot(serving, gain.shape[1], dtype=gain.dtype)
     return jnp.sum(gain * at, axis=1), at
@@ -229,12 +229,12 @@ def _normalised(amount, mates, sharing):
     return jnp.where(sharing, amount / jnp.where(sharing, mates @ amount, 1), 1)
 
 
-def _coupling(share, heard, at):
+def site_coupling(share, heard, at):
     """A[m, n]: what site m hears of site n's users over what site n hears of all, Σ_{k: s(k)=n} q_k·g_{k,m}/g_{k,n}. (sites, sites)"""
     return heard.T @ (share[:, None] * at)
 
 
-def _spectral_bound(coupling):
+def spectral_bound(coupling):
     """An upper bound on the spectral radius of a matrix without negative entries, tight along A⁸·1 (Collatz and Wielandt)."""
     power = coupling
     for _ in range(SQUARINGS):
@@ -245,7 +245,7 @@ def _spectral_bound(coupling):
     return jnp.max(coupling @ vector / vector)
 
 
-def _inverse(matrix):
+def inverse_of(matrix):
     """Inverse of I − A, ρ(A) < 1, by elimination without pivots: all pivots of such a matrix are positive. (sites, sites)"""
     for i in range(len(matrix)):
         unit = jnp.zeros(len(matrix), matrix.dtype).at[i].set(1)
