@@ -204,7 +204,7 @@ def happo(
         seen, drawn, counted, effect, rewards, following, terminated, ended, returns_ = kept
         seen, drawn, counted = _by_agent(seen), _by_agent(drawn), _by_agent(counted)
         if not settings.masked:
-            counted, effect = jax.tree.map(jnp.ones_like, (counted, effect))
+            counted, effect = jax.lax.optimization_barrier(jax.tree.map(jnp.ones_like, (counted, effect)))
         values = _values(state.learned, seen)
         after = _values(state.learned, _by_agent(following)) if looks_ahead else values
         advantage, returns = {}, {}
