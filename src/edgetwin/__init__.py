@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from edgetwin.api import check, compare, load, place, policy, reproduce, resume, scenario, solve, task, train
+from edgetwin.api import check, compare, frontier, load, place, policy, reproduce, resume, scenario, solve, task, train
 from edgetwin.errors import DataUnavailable, InputError
 
 __version__ = version("edgetwin")
@@ -12,6 +12,7 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "frontier",
     "load",
     "place",
     "policy",

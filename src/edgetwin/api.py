@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgetwin.evaluation.study import Scale
     from edgetwin.evaluation.study_run import Reproduction
     from edgetwin.evaluation.study_workers import State
+    from edgetwin.evaluation.sweep import Frontier
     from edgetwin.learning.learner import Learner
     from edgetwin.learning.runs import Run
     from edgetwin.problem import Policy, Task
@@ -119,6 +120,29 @@ def compare(
 
     chosen = problem(task.name).shown(task) if policies is None else policies
     return run(task, [policy(task, each) if isinstance(each, str) else each for each in chosen], episodes, slots, seed, progress)
+
+
+def frontier(
+    task: "Task",
+    policies: "Sequence[str | Policy]" = (),
+    deployment: str | None = None,
+    episodes: int = 64,
+    slots: int | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda name: None,
+) -> "Frontier":
+    """Every family of policies swept over its own knob, and further `policies` as single points, on the same networks.
+
+    policies: names, folders or files of runs, `Policy` objects. deployment: what every family is joined with, by default the problem's
+    choice. The result draws itself (`figure`) and writes its files (`write`). Raises InputError for a task without families.
+    """
+    from edgetwin.evaluation.sweep import sweep
+    from edgetwin.registry import families
+
+    names = families(task, deployment)
+    points = [policy(task, each) if isinstance(each, str) else each for each in policies]
+    swept = {family: [policy(task, name) for name in members] for family, members in names.items()}
+    return sweep(task, swept, points, episodes, slots, seed, progress)
 
 
 def reproduce(

@@ -228,7 +228,8 @@ class Problem:
     `compared` are the names that a comparison shows where none are given, or a function from the task to them. What is loaded on use
     only is named "package.module:NAME": `learners`, a mapping from an algorithm's name to a factory `f(task, *, knob=…) -> Learner`
     (`learning.learner`); `studies`, a mapping from a figure's name to a `Study` (`evaluation.study`); `solver`, a function
-    `(files, policy name) -> rows` for frozen instances.
+    `(files, policy name) -> rows` for frozen instances; `families`, a function `(task, joined) -> {family: policy names}` of policies that
+    trade the two frontier metrics for each other by a knob, in its order, each joined with the policy `joined` (None: the problem's choice).
     """
 
     summary: str
@@ -239,6 +240,7 @@ class Problem:
     learners: str | None = None
     studies: str | None = None
     solver: str | None = None
+    families: str | None = None
 
     def shown(self, task: Any) -> tuple[str, ...]:
         """The names that a comparison on this task shows where none are given."""

@@ -104,6 +104,18 @@ def solver(name: str) -> Callable[[list[Path], str], list[dict[str, Any]]]:
     return _load(target)
 
 
+def families(task: Task, joined: str | None = None, own_problem: Problem | None = None) -> dict[str, tuple[str, ...]]:
+    """The names of policies that make a task's frontiers, by family, each joined with the policy `joined` (by default the problem's choice).
+
+    Raises InputError where the problem, found by the task's name where it is not given, has none.
+    """
+    target = (own_problem or problem(task.name)).families
+    if target is None:
+        having = ", ".join(name for name in problems() if problem(name).families is not None)
+        raise InputError(f"task {task.name!r} has no families of policies to draw frontiers of: {having} has")
+    return _load(target)(task, joined)
+
+
 def learner_factories(task: Task, own_problem: Problem | None = None) -> dict[str, Callable[..., Any]]:
     """Every algorithm that can be named for a task: its problem's own and those that third parties add under its name.
 
@@ -230,14 +242,15 @@ def parsed(part: str, known: Mapping[str, Callable[..., Any]], what: str = "poli
         if not equals or not value:
             raise InputError(f"{what} {name!r}: write {key}=VALUE")
         kind = allowed[key].annotation
-        knobs[key] = _converted(what, name, key, value, type(knobs[key]) if kind is inspect.Parameter.empty else kind)
+        knobs[key] = _converted(what, name, key, value, type(knobs[key]) if kind is inspect.Parameter.empty else kind, knobs[key])
     missing = [key for key, value in knobs.items() if value is inspect.Parameter.empty]
     if missing:
         raise InputError(f"{what} {name!r} needs {', '.join(missing)}: write {name}[{missing[0]}=VALUE]")
     return factory, knobs
 
 
-def _converted(what: str, name: str, key: str, value: str, kind: Any) -> Any:
+def _converted(what: str, name: str, key: str, value: str, kind: Any, default: Any) -> Any:
+    """A knob's value as its kind; an infinite number only where that is the default."""
     if kind is bool:
         if value.lower() not in ("true", "false"):
             raise InputError(f"{what} {name!r}: {key} = {value}: must be true or false")
@@ -246,7 +259,7 @@ def _converted(what: str, name: str, key: str, value: str, kind: Any) -> Any:
         number = kind(value)
     except ValueError:
         raise InputError(f"{what} {name!r}: {key} = {value}: must be {'a whole number' if kind is int else 'a number'}") from None
-    if kind is float and not abs(number) < float("inf"):
+    if kind is float and not (abs(number) < float("inf") or number == default):
         raise InputError(f"{what} {name!r}: {key} = {value}: must be a finite number")
     return number
 

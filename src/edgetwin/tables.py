@@ -18,6 +18,7 @@ from edgetwin.evaluation.study import Study
 from edgetwin.evaluation.study_output import with_unit
 from edgetwin.evaluation.study_run import Reproduction
 from edgetwin.evaluation.study_workers import State
+from edgetwin.evaluation.sweep import Frontier, knobs
 from edgetwin.learning.runs import Run
 from edgetwin.problem import Spec
 from edgetwin.scenario import Scenario
@@ -116,6 +117,36 @@ def comparison_table(comparison: Comparison) -> Table:
         cells = [_with_interval(row.metrics[metric]) for metric in spec.metrics]
         over = [number(1 + row.gap[metric]) + " ×" if metric in row.gap else "–" for metric in bounded]
         table.add_row("\n".join([escape(name), *(f"[dim]{note}[/dim]" for note in notes)]), *cells, *over, row.policy.information)
+    return table
+
+
+def frontier_table(frontier: Frontier) -> Table:
+    """A row per policy, families apart: what it knows, its two traded metrics with the half-widths of their 95 % intervals, bound and gap, the
+    other metrics, and its knobs where some were tuned."""
+    comparison, (x, y) = frontier.comparison, frontier.metrics
+    spec = comparison.task.spec
+    title = (
+        f"{comparison.task.name} on {comparison.task.scenario.name}: {comparison.episodes} networks × {comparison.slots} slots"
+    )
+    table = Table(title=f"{title}, seed {comparison.seed}", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("policy", overflow="fold", min_width=36)
+    table.add_column("knows", no_wrap=True)
+    others = [name for name, metric in spec.metrics.items() if name not in (x, y) and metric.better is not None]
+    heads = [
+        _words(name) + ("" if spec.metrics[name].unit == "1" else f"\n[dim]{spec.metrics[name].unit}[/dim]") for name in (x, y)
+    ]
+    for head in (*heads, f"{_words(y)} at least", "over the bound", *map(_words, others)):
+        table.add_column(head, justify="right", max_width=16 if head in heads else 8)
+    groups = [*frontier.families.values(), *((name,) for name in frontier.points)]
+    for members in groups:
+        for name in members:
+            row = comparison.rows[name]
+            both = [_with_interval(row.metrics[metric]).replace("\n", " ") for metric in (x, y)]
+            bound = [number(row.bound.get(y, math.nan)), number(1 + row.gap[y]) + " ×" if y in row.gap else "–"]
+            noted = f"\n[dim]{escape(knobs(row))}[/dim]" if any(param.tuned for param in row.params.values()) else ""
+            rest = [number(row.metrics[metric].mean) for metric in others]
+            table.add_row(escape(name) + noted, row.policy.information, *both, *bound, *rest)
+        table.add_section()
     return table
 
 

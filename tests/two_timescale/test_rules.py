@@ -298,7 +298,7 @@ def test_a_target_out_of_reach_gives_the_rule_that_fails_least(cheap_tuning, own
 def test_a_network_is_tuned_once_for_all_its_relaxed_copies(monkeypatch):
     calls = []
     monkeypatch.setattr(tuning, "_TUNED", {})
-    monkeypatch.setattr(tuning, "tune", lambda task, failure: calls.append(failure) or {"a": 0.9, "t0": 0.01, "x": 2.0})
+    monkeypatch.setattr(tuning, "tune", lambda task, failure, fading: calls.append(failure) or {"a": 0.9, "t0": 0.01, "x": 2.0})
     task = TwoTimescale(scenario("two-timescale/physical", {"users.count": 3}))
     made = [policy(task, name) for name in ("distance-rule+nearest", "distance-rule+genie", "distance-rule[failure=0.05]+static")]
     assert calls == [0.05]

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -42,19 +43,26 @@ def task_on(name: str, scenario: str | None, settings: list[str] | None, on: Sce
     return problem.task(on or scenario_with(scenario or problem.scenario, settings)), problem
 
 
-def compared(task: Any, problem: Any, policies: list[str] | None, episodes: int, slots: int | None, seed: int) -> Any:
-    """The comparison of policies by name, or of the problem's own choice, with a bar."""
-    from edgetwin import api, registry
+def policies_of(task: Any, problem: Any, names: Sequence[str]) -> list[Any]:
+    """Policies by name, those of a problem that is not installed too, and those in runs' folders or files."""
+    from edgetwin import registry
     from edgetwin.learning import runs
-    from edgetwin.tables import progress_bar
 
     known = {**problem.policies, **(registry.factories(task) if task.name in registry.problems() else {})}
-    chosen = [
+    return [
         runs.load(name, task, registry.learner_factories(task, problem))
         if runs.is_run(name)
         else registry.policy(task, name, known)
-        for name in policies or problem.shown(task)
+        for name in names
     ]
+
+
+def compared(task: Any, problem: Any, policies: list[str] | None, episodes: int, slots: int | None, seed: int) -> Any:
+    """The comparison of policies by name, or of the problem's own choice, with a bar."""
+    from edgetwin import api
+    from edgetwin.tables import progress_bar
+
+    chosen = policies_of(task, problem, policies or problem.shown(task))
     with progress_bar(len(chosen), "policies") as bar:
         return api.compare(task, chosen, episodes, slots, seed, progress=lambda name: bar.advance(bar.task_ids[0]))
 

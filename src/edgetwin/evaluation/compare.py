@@ -179,9 +179,14 @@ def _row_json(row: Row) -> dict[str, Any]:
         "information": row.policy.information,
         "runs_on": row.policy.runs_on,
         "reference": row.policy.reference,
-        "params": {name: {"value": param.value, "tuned": param.tuned} for name, param in row.params.items()},
+        "params": {name: {"value": _plain(param.value), "tuned": param.tuned} for name, param in row.params.items()},
         "decision_us": round(row.decision_us, 1),
     }
+
+
+def _plain(value: float | int | str | bool) -> float | int | str | bool | None:
+    """A knob's value; None for a number that is not finite."""
+    return _number(value) if isinstance(value, float) else value
 
 
 def _number(value: float) -> float | None:

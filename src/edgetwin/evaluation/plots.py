@@ -52,14 +52,16 @@ def frontier(comparison: Comparison) -> Figure:
     placed = [(number, row) for number, row in enumerate(comparison.rows.values(), 1) if _known(row, x) and _known(row, y)]
     names = [wrapped(row.policy.name + (" (reference)" if row.policy.reference else ""), 36) for _, row in placed]
     figure, axes = empty(10.4, max(4.6, 0.5 + sum(0.06 + 0.2 * len(lines) for lines in names)))
-    _label(axes, comparison, x, y, 90)
-    right = max([row.metrics[x].mean for _, row in placed] + [_ends(row.metrics[x])[1] for _, row in placed], default=0.0) * 1.06
-    curve_x, curve_y = _bound_curve(comparison, x, y, right)
+    label_axes(axes, comparison, x, y, 90)
+    right = (
+        max([row.metrics[x].mean for _, row in placed] + [ends_of(row.metrics[x])[1] for _, row in placed], default=0.0) * 1.06
+    )
+    curve_x, curve_y = bound_curve(comparison, x, y, right)
     values = [row.metrics[y].mean for _, row in placed] + list(curve_y)
     log_where_wide(axes, values)
     for (number, row), lines in zip(placed, names, strict=True):
         at = row.metrics[x].mean, row.metrics[y].mean
-        (left, far), (low, high) = _ends(row.metrics[x]), _ends(row.metrics[y])
+        (left, far), (low, high) = ends_of(row.metrics[x]), ends_of(row.metrics[y])
         axes.errorbar(
             *at,
             xerr=[[at[0] - left], [far - at[0]]],
@@ -84,7 +86,7 @@ def frontier(comparison: Comparison) -> Figure:
         axes.set_xlim(0, right)
     figure.legend(loc="outside right upper", frameon=False, labelcolor=INK, handlelength=1.4, labelspacing=0.7, borderaxespad=0.2)
     say_it_as_it_is(figure)
-    _number_points(figure, axes, [(number, row.metrics[x], row.metrics[y]) for number, row in placed])
+    number_points(figure, axes, [(number, row.metrics[x], row.metrics[y]) for number, row in placed])
     return figure
 
 
@@ -99,7 +101,7 @@ def curve(comparison: Comparison, metric: str) -> Figure:
         starts = chunk * np.arange(len(estimates))
         middle = (starts + np.minimum(starts + chunk, comparison.slots)) / 2
         mean = np.array([estimate.mean for estimate in estimates])
-        low, high = np.array([_ends(estimate) for estimate in estimates]).T
+        low, high = np.array([ends_of(estimate) for estimate in estimates]).T
         style = "--" if row.policy.reference else "-"
         axes.plot(
             middle, mean, style, color=colour(number), marker=MARKERS[(number - 1) % len(MARKERS)], markersize=3.5, linewidth=1.4
@@ -109,7 +111,7 @@ def curve(comparison: Comparison, metric: str) -> Figure:
         means += list(mean[seen])
         if len(seen):
             ends.append((number, float(mean[seen[-1]])))
-    _label(axes, comparison, None, metric, 46)
+    label_axes(axes, comparison, None, metric, 46)
     log_where_wide(axes, means)
     axes.set_xlim(0, comparison.slots)
     say_it_as_it_is(figure)
@@ -173,7 +175,7 @@ def _known(row: Row, metric: str) -> bool:
     return math.isfinite(row.metrics[metric].mean)
 
 
-def _ends(estimate: Estimate) -> tuple[float, float]:
+def ends_of(estimate: Estimate) -> tuple[float, float]:
     """The ends of an interval, or the mean twice where there is none."""
     low, high = estimate.ci95 or (estimate.mean, estimate.mean)
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -181,7 +183,7 @@ def _ends(estimate: Estimate) -> tuple[float, float]:
     return min(low, estimate.mean), max(high, estimate.mean)
 
 
-def _label(axes: Axes, comparison: Comparison, x: str | None, y: str, width: int) -> None:
+def label_axes(axes: Axes, comparison: Comparison, x: str | None, y: str, width: int) -> None:
     """Names both axes: the second at the top left, where it reads without turning the head, wrapped at `width` letters."""
     meaning = comparison.task.spec.metrics
     below = ["slot"] if x is None else [axis_name(comparison, x), *wrapped(meaning[x].meaning, width)]
@@ -213,7 +215,7 @@ def log_where_wide(axes: Axes, values: Sequence[float]) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _bound_curve(comparison: Comparison, x: str, y: str, right: float) -> tuple[np.ndarray, np.ndarray]:
+def bound_curve(comparison: Comparison, x: str, y: str, right: float) -> tuple[np.ndarray, np.ndarray]:
     """The bound on `y` for values of `x` from 0 to `right`; empty where none is known for `x` alone."""
     grid = np.linspace(0, right, BOUND_POINTS) if right > 0 else np.zeros(1)
     try:
@@ -224,7 +226,7 @@ def _bound_curve(comparison: Comparison, x: str, y: str, right: float) -> tuple[
     return (grid[kept], np.array(values, dtype=float)[kept]) if len(values) else (np.zeros(0), np.zeros(0))
 
 
-def _number_points(figure: Figure, axes: Axes, points: Sequence[tuple[int, Estimate, Estimate]]) -> None:
+def number_points(figure: Figure, axes: Axes, points: Sequence[tuple[int, Estimate, Estimate]]) -> None:
     """Writes each point's number where it covers no point, number or error bar; a thin line leads to one that stands apart."""
     figure.draw_without_rendering()
     to_pixels = axes.transData.transform
@@ -232,7 +234,7 @@ def _number_points(figure: Figure, axes: Axes, points: Sequence[tuple[int, Estim
     taken = []
     for _, x, y in points:
         taken.append((*to_pixels((x.mean, y.mean)), 7.0, 7.0))
-        for ends in ([(end, y.mean) for end in _ends(x)], [(x.mean, end) for end in _ends(y)]):
+        for ends in ([(end, y.mean) for end in ends_of(x)], [(x.mean, end) for end in ends_of(y)]):
             first, last = np.clip(to_pixels(ends), frame.min, frame.max)
             along = np.linspace(first, last, 2 + int(np.hypot(*(last - first)) / 6))
             taken += [(*at, 3.0, 3.0) for at in along]

@@ -28,15 +28,17 @@ def write_outputs(
     claims: Sequence[Claim],
 ) -> tuple[Path, ...]:
     """Writes all of a study's pictures, tables and claims to its folder; returns the files."""
-    files = [path for stem, figure in pictures.items() for path in _write_picture(folder, stem, figure)]
+    files = [path for stem, figure in pictures.items() for path in write_picture(folder, stem, figure)]
     for table in tables:
-        files.append(_write(folder / f"{table.name}.md", f"# {table.title}\n\n{table_markdown(table)}"))
-        files.append(_write(folder / f"{table.name}.csv", table_csv(table)))
+        files.append(write_text(folder / f"{table.name}.md", f"# {table.title}\n\n{table_markdown(table)}"))
+        files.append(write_text(folder / f"{table.name}.csv", table_csv(table)))
     if claims:
         heading = f"# {study.title}\n\n`{name}` ({study.reproduces}) at scale {scale}. {study.summary}\n\n"
-        files.append(_write(folder / "claims.md", heading + claims_markdown(claims)))
+        files.append(write_text(folder / "claims.md", heading + claims_markdown(claims)))
         described = {"study": name, "scale": scale, "claims": [claim.to_json() for claim in claims]}
-        files.append(_write(folder / "claims.json", json.dumps(described, indent=2, allow_nan=False, ensure_ascii=False) + "\n"))
+        files.append(
+            write_text(folder / "claims.json", json.dumps(described, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+        )
     return tuple(files)
 
 
@@ -110,17 +112,18 @@ def with_unit(value: float | Estimate, unit: str) -> str:
     return f"{shown(value)} {unit}".rstrip()
 
 
-def _write(path: Path, text: str) -> Path:
+def write_text(path: Path, text: str) -> Path:
+    """A text that stands at `path` as a whole, or not at all; returns the path."""
     with replacing(path) as file:
         file.write(text)
     return path
 
 
-def _write_picture(folder: Path, stem: str, figure: Figure) -> list[Path]:
+def write_picture(folder: Path, stem: str, figure: Figure) -> list[Path]:
     """A figure as PNG on white and as SVG with its text as text; the same data give the same files."""
     bitmap, drawing = io.BytesIO(), io.StringIO()
     figure.savefig(bitmap, format="png", dpi=PNG_DPI, facecolor="white")
     write_bytes(folder / f"{stem}.png", bitmap.getvalue())
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": stem}):
         figure.savefig(drawing, format="svg", facecolor="white", metadata={"Date": None})
-    return [folder / f"{stem}.png", _write(folder / f"{stem}.svg", drawing.getvalue())]
+    return [folder / f"{stem}.png", write_text(folder / f"{stem}.svg", drawing.getvalue())]

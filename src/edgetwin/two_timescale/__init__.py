@@ -12,6 +12,7 @@ PROBLEM = Problem(
     learners="edgetwin.two_timescale.agents:LEARNERS",
     studies="edgetwin.two_timescale.figures:STUDIES",
     solver="edgetwin.two_timescale.instances:solve",
+    families="edgetwin.two_timescale.families:families",
     compared=(
         "full-power+nearest",
         "inversion[snr=5]+nearest",

@@ -1,5 +1,6 @@
 """Frozen slots: channels, requests and hosts in a file, solved in float64 to the least energy of the served requests."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,10 @@ def solve(files: Sequence[Path], policy: str) -> list[dict[str, Any]]:
             f"policy {policy!r}: slots come with their hosts, so name one without a deployment: choose among min-energy"
         )
     _, knobs = parsed(policy, {"min-energy": min_energy})
+    if not math.isinf(knobs["price"]):
+        raise InputError(
+            f"policy 'min-energy': price = {knobs['price']:g}: frozen slots are solved for as many as can be; leave it out"
+        )
     if knobs["served"] not in ("own", "file"):
         raise InputError(f"policy 'min-energy': served = {knobs['served']}: must be own or file")
     rows = []

@@ -136,6 +136,10 @@ class Observer:
             requesting=request[:, 3] > 0.5,
         )
 
+    def read_fading(self, observation: Observation) -> jax.Array:
+        """Users' own fading |h|²/ḡ to the serving site, from the extended observation. (users,)"""
+        return observation.users[:, -3]
+
     def read_centre(self, observation: Observation) -> CentreSight:
         """What the centre knows, from its observation alone."""
         seen = observation.centre[0, 2 * self.sites :].reshape(self.users, -1)

@@ -1,7 +1,8 @@
 """Hand rules: what an engineer would try first. Powers here, deployments below; a policy's name joins one of each.
 
 All rules share a server's CPU equally among the active twins it hosts and a link equally among its users. They know what the
-observations of the paper tell, and ḡ = ρ0/d^φ, the mean gain to the serving site, from the distance alone.
+observations of the paper tell, and ḡ = ρ0/d^φ, the mean gain to the serving site, from the distance alone; `fading-rule` also its own
+fading, which the extended observation tells.
 """
 
 import math
@@ -21,14 +22,18 @@ DEPLOYMENT = ("centre",)
 TUNED_FAILURE = 0.05
 
 
-def _power_rule(task: TwoTimescale, share_of: Any, params: dict[str, Param] | None = None) -> Policy:
-    """A policy for users and stations: `share_of(sight, mean_gain) → (users,)` power over P_max, equal CPU and link scores."""
+def _power_rule(task: TwoTimescale, share_of: Any, params: dict[str, Param] | None = None, fading: bool = False) -> Policy:
+    """A policy for users and stations: `share_of(sight, gain) → (users,)` power over P_max, equal CPU and link scores. The gain is ḡ, or
+    with `fading` g = ḡ·|h|²/ḡ."""
     equal = jnp.ones((task.sites, 2 * task.users))
 
     def act(carry, view: View, key):
         sight = task.observer.read_users(view.observation)
         serving = task.nearest_site(sight.position_m)
-        share = jnp.clip(share_of(sight, task.mean_gain(sight.position_m, serving)), 0, 1)[:, None]
+        gain = task.mean_gain(sight.position_m, serving)
+        if fading:
+            gain = gain * task.observer.read_fading(view.observation)
+        share = jnp.clip(share_of(sight, gain), 0, 1)[:, None]
         if task.learned_association:
             share = jnp.concatenate([share, jax.nn.one_hot(serving, task.sites)], axis=1)
         return carry, {"users": share, "stations": equal}
@@ -56,26 +61,36 @@ def distance_rule(
     a: how far power makes up for distance; t0: transmission time aimed at, s; x: rise of noise by interference. Either all three are
     given, or none: then they are tuned on other episodes for the least energy at no more than `failure` failed requests.
     """
-    given = {"a": a, "t0": t0, "x": x}
+    return _tuned_rule(task, "distance-rule", {"a": a, "t0": t0, "x": x}, failure, fading=False)
+
+
+def fading_rule(
+    task: TwoTimescale, *, a: float = math.nan, t0: float = math.nan, x: float = math.nan, failure: float = TUNED_FAILURE
+) -> Policy:
+    """`distance-rule` with the true gain g to the serving site in place of ḡ: what a user does that sees its own fading."""
+    if task.radio.observation != "extended":
+        raise InputError(
+            f"policy 'fading-rule': two_timescale.observation = {task.radio.observation}: must be extended, where users see their fading"
+        )
+    return _tuned_rule(task, "fading-rule", {"a": a, "t0": t0, "x": x}, failure, fading=True)
+
+
+def _tuned_rule(task: TwoTimescale, rule: str, given: dict[str, float], failure: float, fading: bool) -> Policy:
     if all(math.isnan(value) for value in given.values()):
         if not 0 < failure < 1:
-            raise InputError(f"policy 'distance-rule': failure = {failure:g}: must lie between 0 and 1")
-        given = tuning.distance_rule(task, failure)
+            raise InputError(f"policy {rule!r}: failure = {failure:g}: must lie between 0 and 1")
+        given = tuning.tuned(task, failure, fading)
         params = {key: Param(value, tuned=True) for key, value in given.items()} | {"failure": Param(failure)}
     else:
         missing = [key for key, value in given.items() if math.isnan(value)]
         if missing:
-            raise InputError(
-                f"policy 'distance-rule': give {', '.join(missing)} too, or none of a, t0 and x: then they are tuned"
-            )
-        _positive("distance-rule", **given)
+            raise InputError(f"policy {rule!r}: give {', '.join(missing)} too, or none of a, t0 and x: then they are tuned")
+        _positive(rule, **given)
         if failure != TUNED_FAILURE:
-            raise InputError(
-                f"policy 'distance-rule': failure = {failure:g}: is for tuning; leave it out, or leave out a, t0 and x"
-            )
+            raise InputError(f"policy {rule!r}: failure = {failure:g}: is for tuning; leave it out, or leave out a, t0 and x")
         params = {key: Param(value) for key, value in given.items()}
     share = tuning.distance_power(task, given["a"], given["t0"], given["x"])
-    return _power_rule(task, lambda sight, mean_gain: share(sight.data_bits, mean_gain), params)
+    return _power_rule(task, lambda sight, gain: share(sight.data_bits, gain), params, fading)
 
 
 def equal_shares(task: TwoTimescale) -> Policy:
@@ -177,6 +192,7 @@ POLICIES = {
     "full-power": full_power,
     "inversion": inversion,
     "distance-rule": distance_rule,
+    "fading-rule": fading_rule,
     "nearest": nearest,
     "static": static,
     "sticky": sticky,
