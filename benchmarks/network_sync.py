@@ -5,7 +5,7 @@ make results      (or this script alone; jobs done before, in edgetwin-reproduce
 
 import platform
 
-from study_pages import DOCS, run, section
+from study_pages import DOCS, into_readme, run, section
 
 import edgetwin as et
 from edgetwin.evaluation.study_output import table_markdown
@@ -20,13 +20,9 @@ STUDIES = (
 
 def update_readme(done):
     """Puts the table of preset A between the marks in README.md."""
-    readme = DOCS.parent / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    start, end = "<!-- results: network-sync -->\n", "<!-- /results: network-sync -->"
     table = next(table for table in done.tables if table.name == "network-sync-a")
     said = f"Network-sync, {table.title}, per episode of 30 slots, 95 % intervals in brackets:"
-    before, after = text[: text.index(start) + len(start)], text[text.index(end) :]
-    readme.write_text(f"{before}{said}\n\n{table_markdown(table)}{after}", encoding="utf-8")
+    into_readme("network-sync", f"{said}\n\n{table_markdown(table)}")
 
 
 def main():

@@ -35,3 +35,11 @@ def section(name, done):
         parts.append(f"**{table.title}**\n\n{table_markdown(table)}")
     parts.append(f"### Claims\n\n{claims_markdown(done.claims).replace('## ', '#### ')}")
     return "\n".join(parts)
+
+
+def into_readme(mark, text):
+    """Puts a text between the marks of this name in README.md."""
+    readme = DOCS.parent / "README.md"
+    page = readme.read_text(encoding="utf-8")
+    start, end = f"<!-- results: {mark} -->\n", f"<!-- /results: {mark} -->"
+    readme.write_text(page[: page.index(start) + len(start)] + text + page[page.index(end) :], encoding="utf-8")

@@ -17,7 +17,12 @@ from edgetwin.two_timescale.task import TwoTimescale
 
 TINY = {"users.count": 5, "sites.count": 3, "two_timescale.frames": 2, "two_timescale.frame_slots": 30}
 NETWORKS, REQUESTS, USER_SLOTS = 8, 1000.0, 2000.0
-STUDIES = {"learned": figures.STUDIES["learned"], "ablation": ablation.STUDIES["ablation"]}
+STUDIES = figures.STUDIES
+PICTURES = {
+    "learned": {"plane", "plane-near", "learning-energy", "learning-failures"},
+    "ablation": set(),
+    "migration": {"phases"},
+}
 
 
 def energy_of(failed):
@@ -138,6 +143,22 @@ def test_the_ablation_prices_failures_and_judges_each_part():
     assert len(said) == len(ablation.TAKEN_BACK)
     assert {verdict for says, verdict in said.items() if "masked" not in says} == {"reproduced"}
     assert any("linear" in says for says in said)
+    (quick,) = study.tables(invented(study, "quick", learned))
+    assert all(row[-1].ci95 is not None for row in quick.rows[-len(ablation.TAKEN_BACK) :]), "one seed: over networks"
+
+
+@pytest.mark.parametrize(("planned", "verdict"), [(0.0, "reproduced"), (0.02, "not reproduced")])
+def test_planning_is_judged_against_every_other_deployment(planned, verdict):
+    """All deployments fail and spend the same, but for what `planned` fails more: 15 mJ for each request, twice the slack and more."""
+    study = STUDIES["migration"]
+    results = invented(study, "quick", None)
+    for result in results.values():
+        result.value["shares"]["min-energy+planned"] = share(0.2 + planned, energy_of(0.2))
+    claims = study.claims(results)
+    assert len(claims) == 2 and {claim.verdict for claim in claims} == {verdict}
+    assert {name for claim in claims for name in claim.measured} == {"above static", "above nearest", "above sticky"}
+    cells = next(table for table in study.tables(results) if table.name == "cells")
+    assert len(cells.rows) == 27
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -147,8 +168,7 @@ def test_a_study_tells_and_draws_all_of_it(name, scale):
     results = invented(study, scale, learned_above(8))
     tables = study.tables(results)
     assert all(len(row) == len(table.columns) for table in tables for row in table.rows)
-    pictures = {"plane", "plane-near", "learning-energy", "learning-failures"} if name == "learned" else set()
-    assert set(study.draw(results)) == pictures
+    assert set(study.draw(results)) == PICTURES[name]
     assert registry.study(f"two-timescale/{name}") is study
 
 

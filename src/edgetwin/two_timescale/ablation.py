@@ -3,12 +3,11 @@
 import numpy as np
 
 from edgetwin.evaluation.claims import Claim, at_least
-from edgetwin.evaluation.statistics import Estimate, pooled, seed_difference, seed_mean
+from edgetwin.evaluation.statistics import Estimate, paired_difference, pooled, seed_difference, seed_mean
 from edgetwin.evaluation.study import Job, Results, Scale, Study, Table, chosen
 from edgetwin.problem import Ratio
-from edgetwin.two_timescale.agents import Fitting
 from edgetwin.two_timescale.jobs import shares
-from edgetwin.two_timescale.study_jobs import ENERGY, FAILURE, frontier_jobs, rule_name, training_job
+from edgetwin.two_timescale.study_jobs import ENERGY, FAILURE, PRICE_MJ, cost, frontier_jobs, rule_name, training_job
 
 DEFAULT = "beta-happo"
 TAKEN_BACK = {
@@ -29,7 +28,6 @@ TAKEN_BACK = {
 SLOTS = {"quick": 50_000, "full": 150_000}
 SEEDS = {"quick": 1, "full": 3}
 TARGETS = (0.04, 0.045, 0.05, 0.055, 0.06)
-PRICE_MJ = Fitting().failure_price_mj
 
 
 def _jobs(scale: Scale) -> list[Job]:
@@ -44,46 +42,56 @@ def _name(knobs: str) -> str:
     return f"{DEFAULT}[{knobs}]" if knobs else DEFAULT
 
 
-def cost(share: dict[str, Ratio]) -> Ratio:
-    """Energy plus the price of failures, mJ per user and slot: what `beta-happo` is trained to make small."""
-    energy, failed = share[ENERGY], share["failure_per_slot"]
-    return Ratio(energy.numerator + PRICE_MJ * failed.numerator, energy.denominator)
-
-
-def _by_seed(results: Results, knobs: str, what: str) -> np.ndarray:
-    """(seeds,)"""
+def _ratios(results: Results, knobs: str, what: str) -> list[Ratio]:
+    """By seed, a metric's share on every network."""
     each = [shares(value) for value in chosen(results, shown=_name(knobs))]
-    ratios = [cost(share) if what == "cost" else share[what] for share in each]
+    return [cost(share) if what == "cost" else share[what] for share in each]
+
+
+def _mean(results: Results, knobs: str, what: str) -> Estimate:
+    """Over seeds, or over networks where there is only one."""
+    ratios = _ratios(results, knobs, what)
+    return pooled(*ratios[0]) if len(ratios) == 1 else seed_mean(_means(ratios))
+
+
+def _more(results: Results, knobs: str) -> Estimate:
+    """The cost above that of `beta-happo`, paired by seed, or by network where there is only one seed."""
+    without, default = (_ratios(results, name, "cost") for name in (knobs, ""))
+    if len(default) == 1:
+        return paired_difference(without[0], default[0])
+    return seed_difference(_means(without), _means(default))
+
+
+def _means(ratios: list[Ratio]) -> np.ndarray:
+    """(seeds,)"""
     return np.array([ratio.numerator.sum() / ratio.denominator.sum() for ratio in ratios])
 
 
 def _tables(results: Results) -> list[Table]:
-    default = _by_seed(results, "", "cost")
     rows: list[list[str | float | Estimate | None]] = []
     for target in TARGETS:
         name = rule_name(target, "nearest")
         share = shares(chosen(results, target=target)[0], name)
         rows.append([name, None, *(pooled(*ratio) for ratio in (share[FAILURE], share[ENERGY], cost(share))), None])
     for knobs in ("", *TAKEN_BACK):
-        found = {what: _by_seed(results, knobs, what) for what in (FAILURE, ENERGY, "cost")}
-        more = seed_difference(found["cost"], default) if knobs else None
-        rows.append([_name(knobs), TAKEN_BACK.get(knobs, "nothing"), *map(seed_mean, found.values()), more])
+        found = [_mean(results, knobs, what) for what in (FAILURE, ENERGY, "cost")]
+        rows.append([_name(knobs), TAKEN_BACK.get(knobs, "nothing"), *found, _more(results, knobs) if knobs else None])
     columns = ("policy", "without", "failed requests", "energy, mJ", "cost, mJ", "cost above beta-happo's")
-    seeds, slots = len(default), chosen(results, shown=DEFAULT)[0]["curve"]["slots"][-1]
+    runs = chosen(results, shown=DEFAULT)
+    seeds, slots = len(runs), runs[0]["curve"]["slots"][-1]
     title = (
         f"One part taken away at a time, {slots:,} slots, {seeds} seed{'s' * (seeds > 1)}; cost: energy plus {PRICE_MJ:g} mJ per failed request, "
-        "per user and slot; intervals over seeds, for rules over networks"
+        f"per user and slot; intervals over {'seeds, for rules over ' if seeds > 1 else ''}networks"
     )
     return [Table("ablation", title, columns, rows)]
 
 
 def _claims(results: Results) -> list[Claim]:
-    default = _by_seed(results, "", "cost")
     return [
         Claim(
             f"It matters: without {without} ({knobs}) the cost is higher",
             "not in the paper",
-            {"cost above beta-happo's": seed_difference(_by_seed(results, knobs, "cost"), default)},
+            {"cost above beta-happo's": _more(results, knobs)},
             at_least(0.0),
             unit="mJ",
         )

@@ -12,7 +12,7 @@ from edgetwin.evaluation.plots import INK, colour, empty, log_where_wide, say_it
 from edgetwin.evaluation.statistics import Estimate, interquartile_mean, paired_difference, pooled, seed_mean
 from edgetwin.evaluation.study import Job, Results, Scale, Study, Table, chosen
 from edgetwin.problem import Ratio
-from edgetwin.two_timescale import ablation
+from edgetwin.two_timescale import ablation, migration_study
 from edgetwin.two_timescale.jobs import BOUND_AT, CURVES, LEARNED, METRICS, shares
 from edgetwin.two_timescale.study_jobs import (
     ENERGY,
@@ -321,4 +321,5 @@ STUDIES = {
         {"quick": 20, "full": 150},
     ),
     **ablation.STUDIES,
+    **migration_study.STUDIES,
 }

@@ -15,6 +15,7 @@ from edgetwin.errors import InputError
 from edgetwin.problem import Param, Policy, View
 from edgetwin.scenario import replace
 from edgetwin.two_timescale import optimal, tuning
+from edgetwin.two_timescale.planned import planned
 from edgetwin.two_timescale.task import TwoTimescale
 
 RESOURCES = ("users", "stations")
@@ -196,6 +197,7 @@ POLICIES = {
     "nearest": nearest,
     "static": static,
     "sticky": sticky,
+    "planned": planned,
     "genie": genie,
     "min-energy": optimal.min_energy,
     "drift-plus-penalty": optimal.drift_plus_penalty,

@@ -5,6 +5,7 @@ from typing import Any
 
 from edgetwin.evaluation.statistics import Estimate
 from edgetwin.evaluation.study import Job
+from edgetwin.problem import Ratio
 
 PHYSICAL = "two-timescale/physical"
 JOBS = "edgetwin.two_timescale.jobs"
@@ -13,6 +14,8 @@ EVALUATIONS, EVALUATION_EPISODES = 10, 16
 FAILURE, ENERGY = "failure_per_request", "energy_mj_per_slot"
 FRONTIER = (0.03, 0.035, 0.04, 0.045, 0.05, 0.055, 0.06, 0.07, 0.08, 0.1, 0.15, 0.2)
 """Failures per request that the rule is tuned for."""
+PRICE_MJ = 15.0
+"""Of a failed request, where energy and failures are one cost: what `beta-happo` is trained for."""
 SHARED: dict[str, Any] = {"scenario": PHYSICAL, "set": {}, "episodes": NETWORKS}
 
 
@@ -38,6 +41,12 @@ def frontier_jobs(deployments: Sequence[str], targets: Sequence[float] = FRONTIE
 
 def rule_name(target: float, deployment: str) -> str:
     return f"distance-rule[failure={target:g}]+{deployment}"
+
+
+def cost(share: dict[str, Ratio]) -> Ratio:
+    """Energy plus the price of failures, mJ per user and slot."""
+    energy, failed = share[ENERGY], share["failure_per_slot"]
+    return Ratio(energy.numerator + PRICE_MJ * failed.numerator, energy.denominator)
 
 
 def percent(share: Estimate, times: float = 1.0) -> Estimate:
