@@ -17,6 +17,7 @@ from edgetwin.two_timescale.study_jobs import ENERGY, FAILURE, PRICE_MJ, cost, r
 POWERS = "min-energy"
 MOVES = "migrations_per_frame"
 DEPLOYMENTS = ("static", "nearest", "sticky", "planned")
+IN_CELLS = ("static", "nearest", "planned")
 PLANNED = DEPLOYMENTS[-1]
 NETWORKS = {"quick": 8, "full": 32}
 BAR_NETWORKS = {"quick": 16, "full": 64}
@@ -68,9 +69,8 @@ PANELS = {"users and speed": (USERS, SPEED), "data and links": (DATA, LINK), "le
 
 
 def _jobs(scale: Scale) -> list[Job]:
-    names = [f"{POWERS}+{deployment}" for deployment in DEPLOYMENTS]
     jobs = [
-        rules_job(f"{users} users", names, shown="bar", set={"users.count": users}, episodes=BAR_NETWORKS[scale])
+        rules_job(f"{users} users", _names(DEPLOYMENTS), shown="bar", set={"users.count": users}, episodes=BAR_NETWORKS[scale])
         for users in BAR_USERS
     ]
     for panel, (across, up) in PANELS.items():
@@ -79,7 +79,7 @@ def _jobs(scale: Scale) -> list[Job]:
                 place = {"panel": panel, "x": x, "y": y}
                 cell = rules_job(
                     f"{across.name} {x}, {up.name} {y}",
-                    names,
+                    _names(IN_CELLS),
                     shown="cell",
                     set={across.key: x_value, up.key: y_value},
                     episodes=NETWORKS[scale],
@@ -87,6 +87,10 @@ def _jobs(scale: Scale) -> list[Job]:
                 )
                 jobs.append(cell)
     return jobs
+
+
+def _names(deployments: Sequence[str]) -> list[str]:
+    return [f"{POWERS}+{deployment}" for deployment in deployments]
 
 
 def _share(value: Mapping[str, Any], deployment: str):
@@ -121,9 +125,9 @@ def _cells_table(results: Results) -> Table:
         if result.settings["shown"] == "cell":
             across, up = PANELS[result.settings["panel"]]
             told = f"{across.name} {result.settings['x']}, {up.name} {result.settings['y']}"
-            costs = [pooled(*cost(_share(result.value, deployment))) for deployment in DEPLOYMENTS]
+            costs = [pooled(*cost(_share(result.value, deployment))) for deployment in IN_CELLS]
             rows.append([told, *costs, pooled(*_share(result.value, PLANNED)[MOVES])])
-    columns = ("where", *(f"{deployment}, mJ" for deployment in DEPLOYMENTS), "planned moves")
+    columns = ("where", *(f"{deployment}, mJ" for deployment in IN_CELLS), "planned moves")
     return Table("cells", f"Cost per user and slot ({POWERS}), and moves that are planned per user and frame", columns, rows)
 
 
