@@ -105,6 +105,29 @@ def test_a_general_solver_finds_nothing_less_and_the_same(users, numbers, restar
         assert best_of(data, number, chosen, restarts) == pytest.approx(data["energy_j"][number], rel=1e-6)
 
 
+@pytest.mark.parametrize("number", [16, 48, *(pytest.param(each, marks=pytest.mark.slow) for each in (40, 72, 88, 96))])
+def test_powers_at_their_limit_against_a_general_solver(number):
+    """P_max 1 % below what the optimum would take: somebody is held at it, its mates give up time, and nothing cheaper does."""
+    data = dict(np.load(FOLDER / "slots-k10.npz"))
+    chosen = np.flatnonzero(data["served"][number])
+    with jax.enable_x64(True):
+        slots, limits = instances.slots_of(data)
+        slot, served = jax.tree.map(lambda each: each[number], slots), jnp.asarray(data["served"][number])
+
+        @jax.jit
+        def under(power_max):
+            return least_energy(slot, served, limits._replace(tx_power_max_w=power_max), iterations=400)
+
+        free = jax.tree.map(np.asarray, under(1.0))
+        power_max = 0.99 * free.power_w[chosen].max()
+        held = jax.tree.map(np.asarray, under(power_max))
+    energy = held.energy_j.sum()
+    assert held.feasible and held.residual < 1e-9
+    assert held.power_w[chosen].max() == pytest.approx(power_max, rel=1e-8) and held.pressure[chosen].max() > 0.01
+    assert energy > free.energy_j.sum() * (1 + 1e-7)
+    assert best_of(data, number, chosen, 2, power_max) == pytest.approx(energy, rel=1e-8)
+
+
 def test_a_user_alone_needs_what_the_closed_form_says():
     data, *_ = slots_from(10)
     lone = np.zeros((120, 10), bool)
