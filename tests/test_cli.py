@@ -164,6 +164,7 @@ def toy_trace(task, key, slots):
     return jax.vmap(lambda slot: task._target(key, slot))(jnp.arange(slots))
 
 
+@pytest.mark.slow
 def test_check_passes_the_two_timescale_task_and_its_rules(capsys):
     assert run(capsys, "check", "two-timescale", *TINY)[0] == 0
     assert run(capsys, "check", "two-timescale", "--policy", "inversion[snr=5]+sticky", *TINY)[0] == 0

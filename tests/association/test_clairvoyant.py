@@ -127,7 +127,7 @@ TIGHT, TIGHTER, ROOMY = (3, 2, 4, 2), (2, 3, 3, 1), (3, 2, 4, 3)
 """Users, servers, slots, and how many twins a server holds"""
 
 
-QUICK = [("equal", *TIGHT), ("square-root", *TIGHT), ("reserved", *TIGHTER), ("reserved", *ROOMY)]
+QUICK = [("square-root", *TIGHT), ("reserved", *TIGHTER)]
 SLOW = [(share, *size) for share in SHARES for size in (TIGHT, TIGHTER, ROOMY) if (share, *size) not in QUICK]
 
 

@@ -201,7 +201,8 @@ def test_priced_is_best_net_of_transfers_and_the_printed_form_oscillates():
     assert moves["priced"] < moves["algorithm-3"] < 10
 
 
-@pytest.mark.parametrize("share", ["equal", pytest.param("reserved", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("share", ["equal", "reserved"])
 def test_the_contract_holds(share, quick_compilation):
     assert failed(check_task(small(share))) == []
 

@@ -93,7 +93,7 @@ def soft_value_of(policy, chain, temperature, sweeps=2000):
     return value
 
 
-@pytest.mark.parametrize("temperature", [0.05, 0.5])
+@pytest.mark.parametrize("temperature", [pytest.param(0.05, marks=pytest.mark.slow), 0.5])
 def test_sac_is_soft_value_iteration_on_a_random_process(temperature):
     """At the low temperature a Q error of 0.03 shifts near-ties by half, so there the policy is judged by what it is worth."""
     learnt, chain = settled(sac.sac, probes.random_mdp(), SAC._replace(temperature=temperature, slots_per_update=2))

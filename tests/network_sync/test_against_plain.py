@@ -39,7 +39,6 @@ VARIANTS = {
     },
 }
 QUICK = (
-    "fading by user, straight line through the packet",
     "partial, its own history, fading by block",
     "persistent walk, static interference, units",
 )

@@ -88,6 +88,7 @@ def test_whole_episodes_agree_in_double_precision(variant):
     assert migrations > 0
 
 
+@pytest.mark.slow
 def test_single_precision_stays_close_over_a_whole_episode():
     """The task as it really runs, 5000 slots: float32 rounding may flip a request that just makes it or just misses, no more."""
     task = TwoTimescale(scenario("two-timescale/physical", {"users.count": 12, "two_timescale.request_probability": 0.9}))

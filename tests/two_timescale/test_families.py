@@ -50,6 +50,7 @@ def totals_of(task, *names, seed=3):
     return [SimpleNamespace(energy=each.energy_j.sum(), failures=each.failures.sum(), all=each) for each in found]
 
 
+@pytest.mark.slow
 def test_a_lower_price_of_failures_serves_fewer_for_less():
     """Without a price as many as can be are served; with a price above any request's the same."""
     most, free, dear, cheap = totals_of(
@@ -94,6 +95,7 @@ def test_fading_rule_reckons_with_the_gain_that_users_see():
     assert 0 < wanted[asked].min() < 1
 
 
+@pytest.mark.slow
 def test_fading_rule_is_tuned_to_its_own_gain_and_gains_by_it(monkeypatch):
     """On the episodes whose snapshots it is tuned on, in all their slots: it fails what it is tuned for, for less energy."""
     for name, value in {"EPISODES": 6, "SLOTS": 200, "EVERY": 20, "_TUNED": {}}.items():

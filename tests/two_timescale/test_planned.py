@@ -109,6 +109,7 @@ def test_what_is_worth_nothing_moves_nobody_and_the_dearer_time_is_the_more_is_m
     assert 0 == moves[0] < 1.2 * moves[1] < moves[2]
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract_of_policies():
     task = TwoTimescale(scenario("two-timescale/physical", SMALL))
     check = check_policy(policy(task, "inversion+planned[worth=5,horizon=3]"))
