@@ -16,13 +16,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from edgetwin.two_timescale.min_energy import Limits, Slot, at_serving, inverse_of, least_energy, site_coupling, spectral_bound
+from edgetwin.two_timescale.min_energy import Limits, Slot, gain_and_site, inverse_of, least_energy, site_coupling, spectral_bound
 
 INTERFERENCE_KEPT = (1.0, 0.9, 0.75, 0.5, 0.25, 0.0)
 PRICES = np.concatenate([[0.0], np.logspace(-3, 4, 120)])
 """Prices of a failure that are tried, in units of `price_unit`."""
 RESIDUAL_MAX = 1e-3
 """Where the iteration did not come that close, its energy is not used: it might be above the least."""
+POWER_KEPT = 1e-4
+"""Requests that alone need P_max to within this part are left out: rounding must not count one that certainly fails as one to be served."""
 ROUNDING = 1e-5
 """What single precision may add, as a part of the energy that serves all: it is taken off the bound."""
 
@@ -33,7 +35,7 @@ def together(gain, serving, nats_s, time_s, served, noise_power_w, kept):
     gain: (users, sites); serving, nats_s (= D·ln 2/B), time_s, served (bool): (users,). Returns (scalar, (users,)); −inf and zeros where no
     powers suffice.
     """
-    own, at = at_serving(gain, serving)
+    own, at = gain_and_site(gain, serving)
     target = jnp.where(served, jnp.expm1(nats_s / time_s), 0)
     share = target / (1 + kept * target)
     matrix = kept * site_coupling(share, gain / own[:, None], at)

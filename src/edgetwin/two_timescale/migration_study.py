@@ -28,38 +28,34 @@ WHERE = "not in the paper"
 
 
 class Axis(NamedTuple):
-    """A setting that is varied: its name in pictures, the scenario's key, and a value for each label, at either scale."""
+    """A setting that is varied: its name in pictures, the scenario's key, a value for each label, and the labels of the quick scale."""
 
     name: str
     key: str
-    quick: Mapping[str, Any]
-    full: Mapping[str, Any]
+    values: Mapping[str, Any]
+    quick: Sequence[str]
 
-    def values(self, scale: Scale) -> Mapping[str, Any]:
-        return self.quick if scale == "quick" else self.full
-
-
-def _axis(name: str, key: str, values: Mapping[str, Any], quick: Sequence[str]) -> Axis:
-    return Axis(name, key, {label: values[label] for label in quick}, values)
+    def at(self, scale: Scale) -> Mapping[str, Any]:
+        return self.values if scale == "full" else {label: self.values[label] for label in self.quick}
 
 
-USERS = _axis("users K", "users.count", {str(k): k for k in (20, 30, 40, 50, 58)}, ("30", "40", "58"))
-SPEED = _axis(
+USERS = Axis("users K", "users.count", {str(users): users for users in (20, 30, 40, 50, 58)}, ("30", "40", "58"))
+SPEED = Axis(
     "mean speed, m/s",
     "users.mean_speed_mps",
     {"1": [0.3, 1.7], "3": [1, 5], "6": [2, 10], "12": [4, 20], "24": [8, 40]},
     ("3", "6", "24"),
 )
-DATA = _axis(
+DATA = Axis(
     "data of a request, kbit",
     "two_timescale.data_bits",
     {str(kbit): [750 * kbit, 1250 * kbit] for kbit in (10, 15, 20, 25, 30)},
     ("10", "20", "30"),
 )
-LINK = _axis(
+LINK = Axis(
     "wired link, Mbit/s", "backhaul.link_rate_bps", {str(mbit): 1e6 * mbit for mbit in (2.5, 5, 10, 20, 40)}, ("2.5", "10", "40")
 )
-LENGTH = _axis(
+LENGTH = Axis(
     "slots of a migration G",
     "two_timescale.migration_slots",
     {str(slots): slots for slots in (1, 3, 10, 30, 90)},
@@ -74,16 +70,17 @@ def _jobs(scale: Scale) -> list[Job]:
         for users in BAR_USERS
     ]
     for panel, (across, up) in PANELS.items():
-        for x, x_value in across.values(scale).items():
-            for y, y_value in up.values(scale).items():
-                place = {"panel": panel, "x": x, "y": y}
+        for x, x_value in across.at(scale).items():
+            for y, y_value in up.at(scale).items():
                 cell = rules_job(
                     f"{across.name} {x}, {up.name} {y}",
                     _names(IN_CELLS),
                     shown="cell",
                     set={across.key: x_value, up.key: y_value},
                     episodes=NETWORKS[scale],
-                    **place,
+                    panel=panel,
+                    x=x,
+                    y=y,
                 )
                 jobs.append(cell)
     return jobs

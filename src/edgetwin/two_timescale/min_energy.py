@@ -130,7 +130,7 @@ def minimal_power(share, gain, serving, noise_power_w):
     p = (I − ΓF)⁻¹Γu for the SINR targets Γ = q/(1−q). share: (users,), q, 0 for silent users; gain: (users, sites); serving: (users,).
     Returns powers (users,) and the spectral radius's upper bound ρ̂ (scalar); powers mean something where ρ̂ < 1 only.
     """
-    own, at = at_serving(gain, serving)
+    own, at = gain_and_site(gain, serving)
     coupling = site_coupling(share, gain / own[:, None], at)
     load = spectral_bound(coupling)
     heard = noise_power_w * jnp.sum(inverse_of(jnp.eye(gain.shape[1], dtype=gain.dtype) - coupling), axis=1)
@@ -139,7 +139,7 @@ def minimal_power(share, gain, serving, noise_power_w):
 
 def least_energy(slot: Slot, served: jax.Array, limits: Limits, start: Start | None = None, iterations: int = 100) -> Optimum:
     """The global optimum for the requests `served`, (users,) bool. float64 inputs reach a residual of 1e-10, float32 1e-4."""
-    own, at = at_serving(slot.gain, slot.serving)
+    own, at = gain_and_site(slot.gain, slot.serving)
     heard = slot.gain / own[:, None]
     linked = served & (slot.wire_s > 0)
     identity = jnp.eye(slot.gain.shape[1], dtype=slot.gain.dtype)
@@ -217,7 +217,7 @@ def least_energy(slot: Slot, served: jax.Array, limits: Limits, start: Start | N
     )
 
 
-def at_serving(gain, serving):
+def gain_and_site(gain, serving):
     """Gains to the serving sites, (users,), and who is served where, (users, sites) of 0 and 1."""
     at = jax.nn.one_hot(serving, gain.shape[1], dtype=gain.dtype)
     return jnp.sum(gain * at, axis=1), at

@@ -74,7 +74,7 @@ def energy_bound(task: "TwoTimescale", keys: jax.Array, slots: int) -> Callable[
         time = limits.latency_limit_s - cycles / cpu_max_hz
         nats = world.data_bits * (math.log(2) / limits.bandwidth_hz)
         alone = jnp.expm1(nats / jnp.where(time > 0, time, 1)) * limits.noise_power_w / own
-        served = world.requesting & (time > 0) & (alone <= limits.tx_power_max_w)
+        served = world.requesting & (time > 0) & (alone <= limits.tx_power_max_w * (1 - interference_bound.POWER_KEPT))
         gain = world.gain
         if limits.interference == "literal":
             gain = jnp.broadcast_to(own[:, None], gain.shape)

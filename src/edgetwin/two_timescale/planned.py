@@ -13,7 +13,6 @@ import jax.numpy as jnp
 
 from edgetwin.errors import InputError
 from edgetwin.problem import Param, Policy, View
-from edgetwin.scenario import digest, replace
 from edgetwin.two_timescale import tuning
 from edgetwin.two_timescale.admission import serve_most
 from edgetwin.two_timescale.optimal import limits_of, slot_now
@@ -42,8 +41,7 @@ def time_worth(task: TwoTimescale, price_mj: float) -> float:
     By how much failures and energy of the slots' optimum rise where all requests have a tenth less time: snapshots of other episodes,
     twins at the nearest server.
     """
-    timeless = {"two_timescale.frames": 1, "two_timescale.frame_slots": 1, "two_timescale.migration_slots": 0}
-    key = digest(replace(task.scenario, timeless)), price_mj
+    key = tuning.timeless(task), price_mj
     if key not in _WORTH:
         limits, state = limits_of(task), task.reset(jax.random.key(0))
 

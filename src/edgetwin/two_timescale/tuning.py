@@ -49,10 +49,16 @@ def snapshots(task: "TwoTimescale") -> "World":
 _TUNED: dict[tuple[str, float, bool], dict[str, float]] = {}
 
 
+def timeless(task: "TwoTimescale") -> str:
+    """What is found on `snapshots` is found for all scenarios of this digest: frames and migration do not enter."""
+    return digest(
+        replace(task.scenario, {"two_timescale.frames": 1, "two_timescale.frame_slots": 1, "two_timescale.migration_slots": 0})
+    )
+
+
 def tuned(task: "TwoTimescale", failure: float, fading: bool = False) -> dict[str, float]:
-    """`tune` once for a network and a failure ratio: frames and migration do not enter, so relaxed copies share the answer."""
-    timeless = {"two_timescale.frames": 1, "two_timescale.frame_slots": 1, "two_timescale.migration_slots": 0}
-    key = digest(replace(task.scenario, timeless)), failure, fading
+    """`tune` once for a network and a failure ratio; relaxed copies share the answer."""
+    key = timeless(task), failure, fading
     if key not in _TUNED:
         _TUNED[key] = tune(task, failure, fading)
     return _TUNED[key]
