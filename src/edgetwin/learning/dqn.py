@@ -11,7 +11,7 @@ import optax
 
 from edgetwin.learning.learner import Learner, only_choice
 from edgetwin.learning.networks import MLP, mlp, rows_of, towards
-from edgetwin.learning.off_policy import Method, Transition, off_policy
+from edgetwin.learning.off_policy import Transition, off_policy, one_choice
 from edgetwin.problem import Task
 
 
@@ -53,7 +53,7 @@ def exploration(slots: jax.Array, settings: Settings) -> jax.Array:
 
 def dqn(task: Task, settings: Settings = Settings()) -> Learner:  # noqa: B008
     """Double DQN for a task with one agent and one choice. Raises InputError for any other."""
-    _, size, choices = only_choice(task, "dqn")
+    agent, size, choices = only_choice(task, "dqn")
     adam = optax.flatten(optax.adam(settings.learning_rate))
 
     def init(key: jax.Array) -> Learned:
@@ -67,7 +67,7 @@ def dqn(task: Task, settings: Settings = Settings()) -> Learner:  # noqa: B008
         anything = jnp.argmax(noise[:, :choices], axis=-1)
         return jnp.where(noise[:, choices] < exploration(slots, settings), anything, greedy(learned.critic, observation))
 
-    def update(learned: Learned, batch: Transition) -> tuple[Learned, dict[str, jax.Array]]:
+    def update(learned: Learned, batch: Transition, noise: jax.Array) -> tuple[Learned, dict[str, jax.Array]]:
         target = double_q_target(batch, learned.critic(batch.following), learned.target(batch.following), settings.discount)
 
         def loss(critic: MLP) -> tuple[jax.Array, jax.Array]:
@@ -80,5 +80,7 @@ def dqn(task: Task, settings: Settings = Settings()) -> Learner:  # noqa: B008
         figures = {"q_loss": loss_q, "q_mean": mean}
         return Learned(critic, towards(learned.target, critic, settings.target_rate), optimiser), figures
 
-    method = Method(init=init, explore=explore, update=update, policy=lambda learned: learned.critic, greedy=greedy)
+    method = one_choice(
+        task, agent, explore, greedy, init=init, update=update, policy=lambda learned: learned.critic, noise=choices + 1
+    )
     return off_policy("dqn", task, settings, method)

@@ -12,7 +12,7 @@ import optax
 
 from edgetwin.learning.learner import Learner, only_choice
 from edgetwin.learning.networks import MLP, mlp, rows_of, towards
-from edgetwin.learning.off_policy import Method, Transition, off_policy
+from edgetwin.learning.off_policy import Transition, off_policy, one_choice
 from edgetwin.problem import Task
 
 
@@ -73,7 +73,7 @@ def q_target(batch: Transition, following_value: jax.Array, discount: float) -> 
 
 def sac(task: Task, settings: Settings = Settings()) -> Learner:  # noqa: B008
     """Discrete soft actor-critic for a task with one agent and one choice. Raises InputError for any other."""
-    _, size, choices = only_choice(task, "sac")
+    agent, size, choices = only_choice(task, "sac")
     policy_adam = optax.flatten(optax.adam(settings.policy_learning_rate))
     q_adam = optax.flatten(optax.adam(settings.learning_rate))
 
@@ -91,7 +91,7 @@ def sac(task: Task, settings: Settings = Settings()) -> Learner:  # noqa: B008
         gumbel = -jnp.log(-jnp.log(noise[:, :choices]))
         return jnp.argmax(learned.actor(observation) + gumbel, axis=-1)
 
-    def update(learned: Learned, batch: Transition) -> tuple[Learned, dict[str, jax.Array]]:
+    def update(learned: Learned, batch: Transition, noise: jax.Array) -> tuple[Learned, dict[str, jax.Array]]:
         """(21), then (19) with the Q functions as they were, then the slow copies."""
         smaller = jnp.min(learned.targets(batch.following), axis=0)
         value = soft_value(smaller, log_policy(learned.actor, batch.following), settings.temperature)
@@ -116,7 +116,9 @@ def sac(task: Task, settings: Settings = Settings()) -> Learner:  # noqa: B008
     def greedy(actor: MLP, observation: jax.Array) -> jax.Array:
         return jnp.argmax(actor(observation), axis=-1)
 
-    method = Method(init=init, explore=explore, update=update, policy=lambda learned: learned.actor, greedy=greedy)
+    method = one_choice(
+        task, agent, explore, greedy, init=init, update=update, policy=lambda learned: learned.actor, noise=choices + 1
+    )
     return off_policy("sac", task, settings, method)
 
 
