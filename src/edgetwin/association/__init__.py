@@ -18,6 +18,7 @@ PLACEMENT = Problem(
     task=PlacementTask,
     policies=rules.POLICIES,
     compared=("random", "nearest", "greedy", "local-search", "optimum"),
+    learners="edgetwin.association.learners:PLACEMENT_LEARNERS",
     solver="edgetwin.association.files:solve",
 )
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from edgetwin.errors import InputError
-from edgetwin.problem import Categorical, Task
+from edgetwin.problem import AgentClass, Categorical, Continuous, Task
 
 BUDGETS = {"quick": 100_000, "paper": 1_000_000}
 
@@ -62,6 +62,25 @@ def only_choice(task: Task, algorithm: str) -> tuple[str, int, int]:
     return name, agent.observation_size, action.choices
 
 
+def only_real_numbers(task: Task, algorithm: str) -> tuple[str, AgentClass, Continuous]:
+    """For learners of agents of one class whose actions are real numbers: the class's name, the class, and the kind of its actions.
+
+    Raises InputError for a task with other agents or actions.
+    """
+    agents = task.spec.agents
+    if len(agents) != 1:
+        raise InputError(f"{algorithm}: learns for agents of one class, but {task.name} has several ({', '.join(agents)})")
+    name, each = next(iter(agents.items()))
+    if not isinstance(each.action, Continuous):
+        raise InputError(f"{algorithm}: learns real numbers, but an action of {task.name} is {_counted(each.action)}")
+    return name, each, each.action
+
+
+def _counted(action: Categorical) -> str:
+    heads = "a choice" if action.heads == 1 else f"{action.heads} choices"
+    return f"{heads} of {action.choices}"
+
+
 def check_settings(algorithm: str, settings: Any) -> None:
     """Raises InputError where a hyperparameter that most learners share makes no sense."""
     limits: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -69,6 +88,7 @@ def check_settings(algorithm: str, settings: Any) -> None:
         "temperature": (lambda value: value > 0, "above 0"),
         "learning_rate": (lambda value: value > 0, "above 0"),
         "policy_learning_rate": (lambda value: value > 0, "above 0"),
+        "noise_std": (lambda value: value >= 0, "at least 0"),
         "target_rate": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
         "batch": (lambda value: value >= 1, "at least 1"),
         "replay": (lambda value: value >= settings.environments, f"at least environments = {settings.environments}"),
