@@ -28,4 +28,5 @@ MIGRATION = Problem(
     task=MigrationTask,
     policies=migration_rules.POLICIES,
     compared=compared,
+    learners="edgetwin.association.learners:MIGRATION_LEARNERS",
 )

@@ -34,13 +34,14 @@ class Reward(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """What each user's agent sees: (users, 5 + 5·servers)."""
+    """What each user's agent sees: (users, OF_USER + OF_PAIR·servers)."""
 
     users: jax.Array
 
 
 class State(NamedTuple):
-    """Everything a slot depends on. host: (users,), -1 before a user's first fix. is_open: (servers,)."""
+    """Everything a slot depends on. host: (users,), -1 before a user's first fix. is_open: (servers,). before_m: (users, 2), where users
+    were in the slot before; where they are, for those who were not there."""
 
     slot: jax.Array
     streams: Streams
@@ -49,6 +50,7 @@ class State(NamedTuple):
     world: World
     host: jax.Array
     is_open: jax.Array
+    before_m: jax.Array
 
 
 class Prospects(NamedTuple):
@@ -84,6 +86,10 @@ METRICS = {
 }
 REPORTED = 25
 """Points of a curve."""
+OF_USER, OF_PAIR = 7, 7
+"""What is observed of a user, and of a user and a server."""
+NEAR_STEP = 0.01
+"""Of the area's width: the unit of what a user moves in a slot"""
 
 
 class MigrationTask:
@@ -100,9 +106,9 @@ class MigrationTask:
         self.model = WorldModel(scenario, self.network, self.section)
         self.users, self.servers = self.model.users, self.model.servers
         self.capacity = capacities(self.network.capacity, self.section, self.users)
-        slots = self.migration.slots
+        slots, self._seen = self.migration.slots, OF_USER + OF_PAIR * self.servers
         self.spec = Spec(
-            agents={"users": AgentClass(self.users, 5 + 5 * self.servers, Categorical(1, self.servers))},
+            agents={"users": AgentClass(self.users, self._seen, Categorical(1, self.servers))},
             metrics=METRICS,
             slots=slots,
             comparison_slots=slots,
@@ -110,7 +116,7 @@ class MigrationTask:
             slot_s=self.section.update_gap_s,
             frontier=("migrations_per_100_users", "net_utility"),
             curves=("net_utility", "migrations_per_100_users"),
-            state_size=self.users * (5 + 5 * self.servers),
+            state_size=self.users * self._seen,
         )
 
     def reset(self, key: jax.Array) -> State:
@@ -130,7 +136,7 @@ class MigrationTask:
             world.present,
             vmap_method="sequential",
         )
-        return State(slot, streams, episode, process, world, host, is_open)
+        return State(slot, streams, episode, process, world, host, is_open, world.position_m)
 
     def _first_placement(self, wire_m: Any, rate_bps: Any, data_bits: Any, update_bits: Any, cpu_hz: Any, present: Any) -> Any:
         """Hosts of those who are there, and which servers stay open: theirs, and the roomiest others until all users would fit."""
@@ -150,8 +156,11 @@ class MigrationTask:
         return host, is_open
 
     def observe(self, state: State) -> Observation:
-        """D, ΔD, rate, limit, presence of a user; and per server wire's time, load, CPU, whether it is open, and whether it hosts the twin."""
+        """D, ΔD, rate, limit, presence of a user, and how it moved since the slot before; and per server wire's time, whether it hosts the
+        twin, load, CPU, whether it is open, and where it stands as seen from the user."""
         world, episode, section = state.world, state.episode, self.section
+        width_m = self.network.width_m
+        moved = (world.position_m - state.before_m) / (NEAR_STEP * width_m)
         own = jnp.stack(
             [
                 episode.data_bits / NEAR_BITS,
@@ -159,6 +168,8 @@ class MigrationTask:
                 jnp.log1p(world.rate_bps / NEAR_BPS),
                 self.model.limit_s(episode, world),
                 jnp.ones(self.users),
+                moved[:, 0],
+                moved[:, 1],
             ],
             axis=1,
         )
@@ -167,7 +178,8 @@ class MigrationTask:
         load = jnp.sum(at, axis=0) / jnp.asarray(self.capacity)
         of_servers = jnp.stack([load, world.cpu_hz / NEAR_HZ, state.is_open.astype(jnp.float32)])
         each = jnp.broadcast_to(of_servers[:, None], (3, self.users, self.servers))
-        pairs = jnp.concatenate([wired_s[None], at[None], each]).transpose(1, 0, 2).reshape(self.users, -1)
+        away = (episode.sites_m[self.model.server_sites] - world.position_m[:, None]).transpose(2, 0, 1) / width_m
+        pairs = jnp.concatenate([wired_s[None], at[None], each, away]).transpose(1, 0, 2).reshape(self.users, -1)
         seen = jnp.concatenate([own, pairs], axis=1)
         return Observation(jnp.clip(jnp.where(world.present[:, None], seen, 0), -10, 10))
 
@@ -245,7 +257,8 @@ class MigrationTask:
         slot = state.slot + 1
         process = self.model.move(state.streams, state.episode, state.process, slot)
         after = self.model.see(state.episode, process, slot)
-        return self._arrived(state._replace(slot=slot, process=process, world=after, host=host)), outcome
+        before_m = jnp.where(world.present[:, None], world.position_m, after.position_m)
+        return self._arrived(state._replace(slot=slot, process=process, world=after, host=host, before_m=before_m)), outcome
 
     def _arrived(self, state: State) -> State:
         """Users who are there for the first time get a twin, greedily, in their order."""
