@@ -20,7 +20,7 @@ from edgetwin.learning import worlds as side_by_side
 from edgetwin.learning.learner import Learner, check_settings
 from edgetwin.learning.networks import MLP, mlp
 
-BUDGETS = {"quick": 40_000, "paper": 200_000}
+BUDGETS = {"quick": 40_000, "paper": 80_000}
 
 
 class Settings(NamedTuple):
@@ -30,11 +30,11 @@ class Settings(NamedTuple):
     discount: float = 0.99
     trace_decay: float = 0.95
     learning_rate: float = 3e-3
-    anneal_slots: int = 40_000
+    anneal_slots: int = 80_000
     error_limit: float = 0.3
-    hidden: tuple[int, ...] = (64, 64)
-    environments: int = 8
-    slots_per_update: int = 400
+    hidden: tuple[int, ...] = (128, 64)
+    environments: int = 16
+    slots_per_update: int = 800
     minibatches: int = 40
 
 
