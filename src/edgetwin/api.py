@@ -63,16 +63,23 @@ def train(
     out: str | Path | None = None,
     evaluations: int = 10,
     progress: Callable[[int, int, Mapping[str, Any]], None] = lambda slots, budget, line: None,
+    source: str | Path | Sequence[str | Path] = (),
+    transfer: str | None = None,
 ) -> "Run":
     """Trains an algorithm, by name as in `sac[discount=0.8]` or as a `Learner`, and returns the trained policy.
 
     budget: "quick", "paper", or slots. out: a folder for the run, which `resume` goes on with and `load` reads. The policy is evaluated
-    at the start and `evaluations` times after. progress(slots, budget, line) is told every line of the run's metrics.
-    Raises InputError for an unknown algorithm or knob, one that the task does not suit, or a folder that holds a run.
+    at the start and `evaluations` times after. progress(slots, budget, line) is told every line of the run's metrics. source: the folder
+    of a run on another network to begin from, or several, and `transfer` what is carried over, by default "warm" (docs/learning.md).
+    Raises InputError for an unknown algorithm, knob or transfer, one that the task or the source does not suit, or a folder that holds a
+    run.
     """
     from edgetwin.learning.trainer import train as run
+    from edgetwin.learning.transfer import begun_from
 
-    return run(_learner(task, algorithm), seed, budget, None if out is None else Path(out), evaluations, progress=progress)
+    sources = [Path(each) for each in ([source] if isinstance(source, str | Path) else source)]
+    learner = begun_from(_learner(task, algorithm), sources, transfer)
+    return run(learner, seed, budget, None if out is None else Path(out), evaluations, progress=progress)
 
 
 def resume(
@@ -83,13 +90,16 @@ def resume(
 ) -> "Run":
     """Goes on with a run that was stopped or killed; the result is that of one that never was, bit for bit.
 
-    The task and the algorithm are those of the run; where they are given, they must be the same.
+    The task and the algorithm are those of the run; where they are given, they must be the same. The runs it began from, if any, must be
+    where they were.
     """
     from edgetwin.learning.runs import read_run, task_of
     from edgetwin.learning.trainer import resume as run
+    from edgetwin.learning.transfer import begun_as
 
     about = read_run(Path(folder))
-    return run(_learner(task or task_of(about), algorithm or about["algorithm"]), Path(folder), progress)
+    learner = _learner(task or task_of(about), algorithm or about["algorithm"])
+    return run(begun_as(learner, about), Path(folder), progress)
 
 
 def load(path: str | Path, task: "Task", elsewhere: bool = False) -> "Run":

@@ -3,7 +3,9 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from edgetwin.cli.shared import INTERRUPTED, Json, Seed, Setting, app, compared, console, dumped, show_comparison, task_on
 from edgetwin.errors import InputError
@@ -67,6 +69,8 @@ def train(
     budget: str | None = None,
     out: Path | None = None,
     resume: Path | None = None,
+    source: Annotated[list[Path] | None, Parameter(name="--from", consume_multiple=True, negative=())] = None,
+    transfer: str | None = None,
     json: Json = False,
 ) -> int:
     """Train a policy. ^C leaves a run that --resume continues; compare takes its folder as a policy.
@@ -85,18 +89,25 @@ def train(
         Folder for the run; by default edgetwin-runs/TASK-ALGO-seedN.
     resume
         The folder of a run to go on with, as it was asked for then.
+    source
+        The folder of a run on another network to begin from; for --transfer aggregate several, in their order.
+    transfer
+        What is carried over: warm, experience, aggregate, pull[rho=0.3,decay=0.7], printed[rho=0.1]; by default warm.
     """
     from edgetwin import registry
     from edgetwin.learning import runs, trainer
+    from edgetwin.learning.transfer import begun_as, begun_from
     from edgetwin.tables import training_bar
 
     if resume is not None:
-        given = [name for name, value in {"--seed": seed, "--budget": budget, "--out": out}.items() if value is not None]
+        asked = {"--seed": seed, "--budget": budget, "--out": out, "--from": source, "--transfer": transfer}
+        given = [name for name, value in asked.items() if value is not None]
         if given:
             raise InputError(f"{given[0]}: goes with a new training; --resume goes on as the run in {resume} was asked for")
         about = runs.read_run(resume)
         chosen, problem = task_on(task, scenario, set, None if scenario or set else runs.scenario_of(about))
         learner = registry.learner(chosen, algo or about["algorithm"], registry.learner_factories(chosen, problem))
+        learner = begun_as(learner, about)
         slots = about["budget"]
     else:
         chosen, problem = task_on(task, scenario, set)
@@ -105,7 +116,9 @@ def train(
             raise InputError(f"--algo is missing: choose one of {', '.join(known) or 'none, since this task has no algorithms'}")
         learner = registry.learner(chosen, algo, known)
         slots = trainer.slots_of(learner, budget or "quick")
-        out = out or Path("edgetwin-runs") / runs.folder_name(task, algo, seed or 0)
+        learner = begun_from(learner, source or [], transfer)
+        called = algo if learner.origin is None else f"{algo}-{learner.origin['transfer']}"
+        out = out or Path("edgetwin-runs") / runs.folder_name(task, called, seed or 0)
     bar, tell = training_bar(slots, chosen.spec)
     try:
         with bar:

@@ -28,7 +28,8 @@ class Learner:
     did); and of a learner that may let a block pass without learning `updates`, how often it learned.
     `policy(state) → params` are what a decision needs, `act(params, observation, key) → action` is the policy that is evaluated and kept.
     `learned(state)` is all that is learned (by default what `policy` gives): a training stops when it or a loss is no longer finite.
-    `budgets` are the slots of a short and of a full training.
+    `budgets` are the slots of a short and of a full training. `begin(state)`, on the host, is what a fresh state becomes where training
+    does not begin from nothing, and `origin` is plain data that says from what.
     """
 
     name: str
@@ -41,6 +42,8 @@ class Learner:
     act: Callable[[Any, Any, jax.Array], Any]
     learned: Callable[[Any], Any] | None = None
     budgets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType(BUDGETS))
+    begin: Callable[[Any], Any] = lambda state: state
+    origin: Mapping[str, Any] | None = None
 
 
 def only_choice(task: Task, algorithm: str) -> tuple[str, int, int]:

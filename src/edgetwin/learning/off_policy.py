@@ -29,13 +29,15 @@ class Transition(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything that changes: random key, environments, replay, the method's networks and optimisers, and the slots so far."""
+    """Everything that changes: random key, environments, replay, the method's networks and optimisers, and the slots so far; and what was
+    learned elsewhere, where training is held to that (`learning.transfer`)."""
 
     key: jax.Array
     worlds: side_by_side.Worlds
     replay: ring.Replay
     learned: Any
     slots: jax.Array
+    source: Any = ()
 
 
 @dataclass(frozen=True)

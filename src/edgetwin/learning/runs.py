@@ -40,6 +40,7 @@ class Run(Policy):
 
 def identity(learner: Learner, seed: int) -> dict[str, Any]:
     """What a policy's file says of where it comes from; plain data."""
+    origin = {} if learner.origin is None else {"origin": plain(learner.origin)}
     return {
         "format": arrays.FORMAT,
         "task": learner.task.name,
@@ -47,6 +48,7 @@ def identity(learner: Learner, seed: int) -> dict[str, Any]:
         "observation": observation_mode(learner.task),
         "algorithm": learner.name,
         "settings": plain(learner.settings._asdict()),
+        **origin,
         "seed": seed,
         "versions": {"edgetwin": version("edgetwin"), "jax": jax.__version__},
     }
@@ -179,6 +181,7 @@ def to_json(run: Run) -> dict[str, Any]:
     return {
         "policy": run.name,
         **{key: run.about[key] for key in ("task", "algorithm", "settings", "seed", "trained_slots")},
+        **({"origin": run.about["origin"]} if "origin" in run.about else {}),
         "scenario": run.about["scenario"]["name"],
         "seconds": last["seconds"],
         "training": last.get("training"),

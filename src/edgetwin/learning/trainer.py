@@ -150,6 +150,9 @@ def check_same(about: Mapping[str, Any], learner: Learner, folder: Path) -> None
     for key, value in {**about["settings"], "block_slots": about["block_slots"]}.items():
         if settings.get(key) != value:
             raise InputError(f"{folder}: is a run with {key} = {value}, not {settings.get(key)}: train into another folder")
+    if about.get("origin") != here.get("origin"):
+        there, now = (_began(each.get("origin")) for each in (about, here))
+        raise InputError(f"{folder}: is a run that began {there}, not {now}: train into another folder")
 
 
 @functools.lru_cache(maxsize=8)
@@ -186,7 +189,7 @@ def evaluate(learner: Learner, params: Any, episodes: int) -> dict[str, Any]:
 
 
 def _start(learner: Learner, seed: int) -> Training:
-    state = programs(learner).init(jax.random.fold_in(jax.random.key(seed), TRAINING_STREAM))
+    state = learner.begin(programs(learner).init(jax.random.fold_in(jax.random.key(seed), TRAINING_STREAM)))
     return Training(_plainly_typed(state), 0, 0.0, ())
 
 
@@ -302,12 +305,19 @@ def _stored(learner: Learner, folder: Path, about: dict[str, Any]) -> Training:
             f"{folder / METRICS}: has {len(lines)} lines, but the checkpoint comes after {kept['done']['lines']}: it is damaged"
         )
     try:
-        state = arrays.restore(jax.eval_shape(learner.init, jax.random.key(0)), found)
+        state = arrays.restore(jax.eval_shape(lambda: learner.begin(learner.init(jax.random.key(0)))), found)
     except ValueError as error:
         raise InputError(
             f"{folder / CHECKPOINT}: does not fit {learner.name}: {error}; train again into another folder"
         ) from None
     return Training(state, kept["done"]["blocks"], kept["done"]["seconds"], tuple(lines))
+
+
+def _began(origin: Mapping[str, Any] | None) -> str:
+    if origin is None:
+        return "from nothing"
+    sources = ", ".join(f"{source['run']} as of slot {source['slots']:,}" for source in origin["sources"])
+    return f"from {sources} ({origin['transfer']})"
 
 
 def _plainly_typed(state: Any) -> Any:
