@@ -1,7 +1,16 @@
 """The algorithms that learn to place and to migrate, by name."""
 
+from edgetwin.association import ddpg as negotiating
 from edgetwin.association.maddpg_mlp import maddpg_mlp
 from edgetwin.association.migration_learner import afterstate_td
+from edgetwin.association.placement import PlacementTask
+from edgetwin.learning.learner import Learner
 
-PLACEMENT_LEARNERS = {"maddpg-mlp": maddpg_mlp}
+
+def ddpg(task: PlacementTask, *, discount: float = 0.0, noise_std: float = 1.7) -> Learner:
+    """Algorithm 1 as it takes to learn placement."""
+    return negotiating.ddpg(task, negotiating.Settings(discount=discount, noise_std=noise_std))
+
+
+PLACEMENT_LEARNERS = {"ddpg": ddpg, "maddpg-mlp": maddpg_mlp}
 MIGRATION_LEARNERS = {"afterstate-td": afterstate_td}

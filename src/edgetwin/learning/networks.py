@@ -1,6 +1,7 @@
 """Multi-layer perceptrons, alone or stacked so that several run as one."""
 
 import math
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -37,7 +38,10 @@ def mlp(key: jax.Array, inputs: int, hidden: tuple[int, ...], outputs: int, stac
     return MLP(tuple(parts[::2]), tuple(parts[1::2]))
 
 
-def towards(target: MLP, network: MLP, rate: float) -> MLP:
+Network = TypeVar("Network")
+
+
+def towards(target: Network, network: Network, rate: float) -> Network:
     """The slowly updated copy of a network: θ̄ ← θ̄ + rate·(θ − θ̄)."""
     return jax.tree.map(lambda old, new: old + rate * (new - old), target, network)
 
