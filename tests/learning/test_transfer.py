@@ -3,12 +3,15 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import edgetwin as et
+from edgetwin import cli
 from edgetwin.errors import InputError
 from edgetwin.learning import algorithms, arrays, dqn, maddpg, trainer, transfer
 from edgetwin.learning import replay as ring
@@ -18,6 +21,8 @@ from learning import probes
 from learning.steering import Steering
 
 BLOCKS = 4
+TESTS = Path(__file__).parent.parent
+TASK = "learning.probes:PROBLEM"
 
 
 def model(weight, count=0):
@@ -250,6 +255,47 @@ def test_what_does_not_fit_is_refused(here, source, tmp_path):
         transfer.begun_from(here, [folder], "lukewarm")
     with pytest.raises(InputError, match="needs a run to begin from"):
         transfer.begun_from(here, [], "warm")
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A folder with a run by the command, called `source`."""
+    monkeypatch.syspath_prepend(str(TESTS))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", TASK, "--algo", "dqn", "--budget", "1", "--out", "source", "--json"]) == 0
+    return tmp_path
+
+
+def test_the_command_and_python_begin_from_a_run_and_resume(capsys, elsewhere):
+    capsys.readouterr()
+    asked = ["--algo", "dqn", "--budget", "1", "--seed", "2", "--json"]
+    assert cli.main(["train", TASK, *asked, "--from", "source", "--transfer", "experience"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["run"] == "edgetwin-runs/learning.probes-PROBLEM-dqn-experience-seed2"
+    assert answer["origin"]["transfer"] == "experience"
+    assert answer["origin"]["sources"][0]["run"] == str(elsewhere / "source")
+    assert "origin" not in json.loads((elsewhere / "source" / "run.json").read_text())
+    (elsewhere / answer["run"] / "checkpoint.safetensors").unlink()
+    assert cli.main(["train", TASK, "--resume", answer["run"]]) == 0
+    task = probes.PROBLEM.task(None)
+    run = et.train(task, algorithms.dqn(task), 1, 2, elsewhere / "python", source=elsewhere / "source", transfer="experience")
+    assert run.metrics[-1]["evaluation"] == answer["evaluation"]
+    (one, _), (two, _) = (arrays.read(Path(each) / "checkpoint.safetensors") for each in (answer["run"], elsewhere / "python"))
+    same([one[key] for key in sorted(one)], [two[key] for key in sorted(two)])
+    capsys.readouterr()
+    for arguments, said in {
+        ("--transfer", "warm"): "transfer 'warm': needs a run to begin from",
+        ("--from", "source", "--transfer", "worm"): "transfer 'worm' is not known: choose among aggregate, experience, printed, "
+        "pull, warm (did you mean warm?)",
+        ("--from", "source", "--transfer", "pull[roh=1]"): "transfer 'pull' has no knob 'roh': its knobs are rho, decay",
+        ("--from", "nowhere"): "nowhere: holds no run",
+        ("--from", "source", "source"): "begins from one run, not 2",
+    }.items():
+        assert cli.main(["train", TASK, "--algo", "dqn", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert said in error and len(error.strip().splitlines()) == 1
+    assert cli.main(["train", TASK, "--resume", answer["run"], "--from", "source"]) == 2
+    assert "--from: goes with a new training" in capsys.readouterr().err
 
 
 def _named(task, name):
