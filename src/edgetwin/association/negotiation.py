@@ -23,6 +23,7 @@ OPENING_SHARPNESS = 15.0
 SHARPNESS = tuple(4.0 * 20.0 ** (turn / PRICE_ROUNDS) for turn in range(PRICE_ROUNDS + 1))
 """How strongly users lean, by round: from hesitant, where prices settle, to decided."""
 SCORE_LIMIT = 3.0
+SHUT = -1e6
 
 
 class Actor(eqx.Module):
@@ -76,8 +77,8 @@ def look(seen: Seen, opening: jax.Array, talk: Talk, sharpness: jax.Array) -> Vi
     """Where users lean at these prices, and what servers make of it. opening: (…, servers), in [0, 1]."""
     servers, work = seen.cpu.shape[-1], seen.root_work[..., None]
     users = jnp.maximum(seen.present.sum(axis=-1, keepdims=True), 1)
-    shut = jnp.log(opening + 1e-6)[..., None, :]
-    score = shut - sharpness * (seen.wire + work * talk.price[..., None, :] + talk.entry[..., None, :])
+    door = jnp.where(opening > 0, jnp.log(jnp.maximum(opening, 1e-6)), SHUT)[..., None, :]
+    score = door - sharpness * (seen.wire + work * talk.price[..., None, :] + talk.entry[..., None, :])
     best = score.max(axis=-1, keepdims=True)
     lean = jnp.exp(score - best)
     lean = lean / lean.sum(axis=-1, keepdims=True) * seen.present[..., None]
