@@ -19,6 +19,7 @@ PLACEMENT = Problem(
     policies=rules.POLICIES,
     compared=("random", "nearest", "greedy", "local-search", "optimum"),
     learners="edgetwin.association.learners:PLACEMENT_LEARNERS",
+    studies="edgetwin.association.studies:STUDIES",
     solver="edgetwin.association.files:solve",
 )
 

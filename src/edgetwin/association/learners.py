@@ -7,9 +7,9 @@ from edgetwin.association.placement import PlacementTask
 from edgetwin.learning.learner import Learner
 
 
-def ddpg(task: PlacementTask, *, discount: float = 0.0, noise_std: float = 1.7) -> Learner:
+def ddpg(task: PlacementTask, *, discount: float = 0.0, noise_std: float = 1.7, anneal_slots: int = 48_000) -> Learner:
     """Algorithm 1 as it takes to learn placement."""
-    return negotiating.ddpg(task, negotiating.Settings(discount=discount, noise_std=noise_std))
+    return negotiating.ddpg(task, negotiating.Settings(discount=discount, noise_std=noise_std, anneal_slots=anneal_slots))
 
 
 PLACEMENT_LEARNERS = {"ddpg": ddpg, "maddpg-mlp": maddpg_mlp}
