@@ -93,6 +93,27 @@ def test_changed_settings_are_done_again_and_nothing_else_is(tmp_path):
     assert done.results["good seed 0"].value["number"] == np.random.default_rng(0).normal(5.0)
 
 
+def test_what_another_study_beside_it_has_done_is_taken_over_where_the_job_is_the_same_and_the_result_whole(tmp_path):
+    first, second, third = TOY1.jobs("quick")[:3]
+    few = Study("few", "toys", "Three jobs.", lambda scale: [first, second, third])
+    run(few, tmp_path / "one")
+    (damaged,) = (tmp_path / "one" / "results").glob(f"*{second.key}.json")
+    damaged.write_text(damaged.read_text()[:-20])
+    changed = replace(third, settings={**third.settings, "mean": 5.0})
+    other, told = replace(few, jobs=lambda scale: [first, second, changed]), []
+    done = run_study("toy/other", other, "quick", tmp_path / "two", 1, lambda job, state, jobs: told.append((job, state)))
+    assert [job for job, state in told if state == "kept"] == [first.name]
+    assert [job for job, state in told if state == "done"] == [second.name, third.name]
+    assert list(done.results) == [first.name, second.name, third.name]
+    assert sum(calls(tmp_path / "two").values()) == 2
+
+
+def test_a_study_is_done_anew_in_a_folder_of_its_own(tmp_path):
+    run(TOY1, tmp_path / "one")
+    _, told = run(TOY1, tmp_path / "two")
+    assert {state for _, state in told} == {"started", "done"}
+
+
 def test_a_job_has_a_key_of_its_function_and_settings_whatever_their_order():
     job = Job("a", "toy_studies:draw_number", {"seed": 0, "mean": 1.0})
     assert job.key == Job("b", job.function, {"mean": 1.0, "seed": 0}).key

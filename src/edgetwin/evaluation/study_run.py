@@ -1,7 +1,8 @@
 """Running a study: jobs whose results are there already are not done again, whatever stopped them before; then the pictures.
 
 The folder holds `results/` (one JSON file per job, found again by a digest of the job's function and settings), `runs/` (what a job keeps
-for itself, such as a checkpoint), and what `evaluation.study_output` makes of the results.
+for itself, such as a checkpoint), and what `evaluation.study_output` makes of the results. A result that another study has of the same job,
+in a folder beside this one, is taken over.
 """
 
 import fcntl
@@ -18,7 +19,9 @@ from edgetwin.evaluation.claims import Claim
 from edgetwin.evaluation.study import SCALES, Job, Result, Results, Scale, Study, Table
 from edgetwin.evaluation.study_output import write_outputs
 from edgetwin.evaluation.study_workers import State, Work, checksum, do_all
-from edgetwin.files import check_writable, replacing
+from edgetwin.files import check_writable, replacing, write_bytes
+
+STUDY = "study.json"
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ def run_study(
 ) -> Reproduction:
     """Does the jobs of a study that are not done yet, `workers` at a time, then writes pictures, tables and claims to the folder `out`.
 
-    report(job, state, jobs) is told which of the `jobs` jobs was "kept" (done before), has "started", is "done" or has "failed".
+    report(job, state, jobs) is told which of the `jobs` jobs was "kept" (done before, here or by another study beside it), has "started",
+    is "done" or has "failed".
     A failed job lets the others go on; then there is nothing to draw, and `failed` says why.
     Raises InputError for a scale or number of workers that makes no sense, and for a folder that is in use or holds another study.
     """
@@ -70,7 +74,8 @@ def run_study(
     folder = default_folder(name, scale) if out is None else out
     with _claimed(folder, name, scale):
         works = [_work(job, folder) for job in jobs]
-        kept = [work.job.name for work in works if _read(work) is not None]
+        others = _other_studies(folder, name)
+        kept = [work.job.name for work in works if _read(work) is not None or _taken_over(work, others)]
 
         def tell(job: str, state: State) -> None:
             report(job, state, len(jobs))
@@ -128,10 +133,35 @@ def _read(work: Work) -> Result | None:
         return None
 
 
+def _other_studies(folder: Path, name: str) -> list[Path]:
+    """The folders of other studies beside this one's."""
+    beside = [record.parent for record in sorted(folder.absolute().parent.glob(f"*/{STUDY}"))]
+    return [other for other in beside if (held := _held(other)) is not None and held[0] != name]
+
+
+def _taken_over(work: Work, others: Sequence[Path]) -> bool:
+    """Copies the result of the same job from the first of the folders that has it whole. Returns whether one had."""
+    for other in others:
+        there = work._replace(file=other / "results" / work.file.name)
+        if _read(there) is not None:
+            write_bytes(work.file, there.file.read_bytes())
+            return True
+    return False
+
+
+def _held(folder: Path) -> tuple[str, str] | None:
+    """Which study a folder holds, at which scale; None where it does not say."""
+    try:
+        held = json.loads((folder / STUDY).read_text(encoding="utf-8"))
+        return held["study"], held["scale"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 @contextmanager
 def _claimed(folder: Path, name: str, scale: Scale) -> Iterator[None]:
     """Holds a folder for one study at one scale, and for one process at a time."""
-    record = folder / "study.json"
+    record = folder / STUDY
     check_writable(record)
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as lock:
@@ -139,13 +169,9 @@ def _claimed(folder: Path, name: str, scale: Scale) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(f"{folder}: another process is at work there: wait for it, or choose another folder") from None
-        try:
-            held = json.loads(record.read_text(encoding="utf-8"))
-            other = None if (held["study"], held["scale"]) == (name, scale) else f"{held['study']} at scale {held['scale']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            other = None
-        if other is not None:
-            raise InputError(f"{folder}: holds {other}: choose another folder")
+        held = _held(folder)
+        if held is not None and held != (name, scale):
+            raise InputError(f"{folder}: holds {held[0]} at scale {held[1]}: choose another folder")
         with replacing(record) as file:
             json.dump({"study": name, "scale": scale}, file)
         yield
