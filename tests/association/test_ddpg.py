@@ -110,7 +110,7 @@ def test_servers_and_users_can_be_renumbered(sight, actor, critic):
 
 def test_users_lean_to_open_servers_only_and_each_to_one_in_all(sight, actor):
     is_open = jnp.asarray([[True, False, True, True]] * 6)
-    _, lean, _ = negotiation.preferences(actor, sight, is_open)
+    _, lean = negotiation.preferences(actor, sight, is_open)
     np.testing.assert_allclose(lean.sum(axis=-1), 1, rtol=1e-5)
     assert lean[:, :, 1].max() < 1e-5
 
@@ -118,9 +118,9 @@ def test_users_lean_to_open_servers_only_and_each_to_one_in_all(sight, actor):
 def test_the_action_is_the_placement_that_the_actor_thinks_of(task, states, sight, actor):
     """Scores keep order and margins: (23)'s projection makes of the action what it makes of the preferences."""
     capacity = jnp.asarray(task.capacity)
-    worth = negotiation.opening_scores(actor, sight) + jnp.asarray([0.5, -1.0, 0.2, -0.4])
+    worth = negotiation.limited(negotiation.opening_scores(actor, sight)) + jnp.asarray([0.5, -1.0, 0.2, -0.4])
     is_open = ddpg.opened(worth, capacity, sight.present)
-    preference, *_ = negotiation.preferences(actor, sight, is_open)
+    preference, _ = negotiation.preferences(actor, sight, is_open)
     at = ddpg.hosted(preference, is_open, capacity, sight.present)
     action = task.action(negotiation.scores(worth, preference))
     assert jnp.abs(action.servers).max() <= 1 + 1e-6
@@ -132,12 +132,11 @@ def test_the_action_is_the_placement_that_the_actor_thinks_of(task, states, sigh
 def test_a_door_s_gain_is_what_trying_it_gives(task, sight, actor, critic):
     capacity = jnp.asarray(task.capacity)
     is_open = jnp.asarray([[True, True, False, False], [True, True, True, True], [False, True, True, False]] * 2)
-    *_, talk = negotiation.preferences(actor, sight, is_open)
-    gains = ddpg.door_gains(actor, critic, sight, is_open, talk, capacity)
+    gains = ddpg.door_gains(actor, critic, sight, is_open, capacity)
 
     @jax.jit
     def worth(opens):
-        preference, *_ = negotiation.preferences(actor, sight, opens, talk)
+        preference, _ = negotiation.preferences(actor, sight, opens)
         at = ddpg.hosted(preference, opens, capacity, sight.present)
         return placement_critic.value(critic, sight, at, at.any(axis=-2))
 
@@ -153,16 +152,15 @@ def test_a_door_s_gain_is_what_trying_it_gives(task, sight, actor, critic):
 def test_doors_follow_the_mean_over_draws(task, sight, actor, critic):
     """Summed over all draws of the other doors, what `actor_loss` follows is the derivative of the mean of Q in a door's probability."""
     capacity, one = jnp.asarray([12, 12, 12, 12]), chosen(sight, slice(0, 1))
-    *_, talk = negotiation.preferences(actor, one, jnp.ones((1, 4), bool))
     probability = np.array([0.3, 0.6, 0.5, 0.8])
 
     @jax.jit
     def worth(opens):
-        preference, *_ = negotiation.preferences(actor, one, opens, talk)
+        preference, _ = negotiation.preferences(actor, one, opens)
         at = ddpg.hosted(preference, opens, capacity, one.present)
         return placement_critic.value(critic, one, at, at.any(axis=-2))[0]
 
-    gains_of = jax.jit(lambda opens: ddpg.door_gains(actor, critic, one, opens, talk, capacity)[0])
+    gains_of = jax.jit(lambda opens: ddpg.door_gains(actor, critic, one, opens, capacity)[0])
 
     sets = [np.array([bool(number >> bit & 1) for bit in range(4)]) for number in range(1, 16)]
     values = {tuple(opens): float(worth(jnp.asarray(opens)[None])) for opens in sets}

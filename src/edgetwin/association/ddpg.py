@@ -22,12 +22,17 @@ from edgetwin.learning.networks import towards
 from edgetwin.learning.off_policy import Method, Transition, off_policy
 
 BLOCK_SLOTS = 1600
+WORTH_DECAY = 1e-3
+"""What a door's worth pays for being far from 0, from where learning would not bring it back"""
 
 
 class Settings(NamedTuple):
-    """Hyperparameters: γ = `discount`, α_π = `policy_learning_rate`, α_Q = `learning_rate`, both Adam's. `noise_std` is that of 𝔑 in (29) on
-    what opening is worth, `association_noise_s` on what users think of servers. `actor_batch` of the `batch` placements teach the actor, after
-    `critic_first` updates of the critic alone. Both rates fall over `anneal_slots`."""
+    """Hyperparameters: γ = `discount`, α_π = `policy_learning_rate`, α_Q = `learning_rate`, both Adam's, both falling over `anneal_slots`.
+
+    `noise_std` is that of 𝔑 in (29) on what opening is worth, once for each server and once for all of them together, and
+    `association_noise_s` that on what users think of servers. `actor_batch` of the `batch` placements teach the actor, which waits for
+    `critic_first` updates of the critic.
+    """
 
     discount: float = 0.0
     learning_rate: float = 4e-3
@@ -78,7 +83,7 @@ def opened(worth: jax.Array, capacity: jax.Array, present: jax.Array) -> jax.Arr
     return jax.vmap(lambda score, there: projection.opened(score, capacity, there.sum()))(worth, present)
 
 
-def door_gains(actor: Actor, critic: Critic, sight: Seen, is_open: jax.Array, talk: Any, capacity: jax.Array) -> jax.Array:
+def door_gains(actor: Actor, critic: Critic, sight: Seen, is_open: jax.Array, capacity: jax.Array) -> jax.Array:
     """What each server's being open rather than shut makes of Q, the others as they are and users placed anew: (batch, servers).
 
     0 where shutting it would leave users without a place.
@@ -88,7 +93,7 @@ def door_gains(actor: Actor, critic: Critic, sight: Seen, is_open: jax.Array, ta
     others = jnp.concatenate([is_open[None], is_open[None] ^ one_by_one])
 
     def valued(opens: jax.Array) -> jax.Array:
-        preference, *_ = negotiation.preferences(actor, sight, opens, talk)
+        preference, _ = negotiation.preferences(actor, sight, opens)
         at = hosted(preference, opens, capacity, sight.present)
         return placement_critic.value(critic, sight, at, at.any(axis=-2))
 
@@ -103,16 +108,17 @@ def actor_loss(actor: Actor, critic: Critic, sight: Seen, noise: jax.Array, capa
 
     Doors are drawn with the probability that their worth says. Returns the loss and E[Q] of what was drawn, placed.
     """
-    worth = negotiation.opening_scores(actor, sight)
+    unlimited = negotiation.opening_scores(actor, sight)
+    worth = negotiation.limited(unlimited)
     logistic = jnp.log(noise + 1e-6) - jnp.log1p(1e-6 - noise)
     is_open = opened(worth + logistic, capacity, sight.present)
-    preference, lean, talk = negotiation.preferences(actor, sight, is_open)
-    held, talk = jax.lax.stop_gradient((actor, talk))
+    preference, lean = negotiation.preferences(actor, sight, is_open)
     at = hosted(jax.lax.stop_gradient(preference), is_open, capacity, sight.present)
     by_leaning = placement_critic.value(critic, sight, lean, at.any(axis=-2))
-    gains = jax.lax.stop_gradient(door_gains(held, critic, sight, is_open, talk, capacity))
+    gains = jax.lax.stop_gradient(door_gains(actor, critic, sight, is_open, capacity))
     by_doors = (jax.nn.sigmoid(worth) * gains).sum(axis=-1)
-    return -jnp.mean(by_leaning + by_doors), jnp.mean(placement_critic.value(critic, sight, at, at.any(axis=-2)))
+    firm = WORTH_DECAY * jnp.mean((unlimited**2).sum(axis=-1))
+    return firm - jnp.mean(by_leaning + by_doors), jnp.mean(placement_critic.value(critic, sight, at, at.any(axis=-2)))
 
 
 def critic_loss(critic: Critic, sight: Seen, host: jax.Array, target: jax.Array) -> jax.Array:
@@ -127,7 +133,7 @@ def target(slow_actor: Actor, slow_critic: Critic, batch: Transition, discount: 
         return batch.reward
     following = batch.following
     is_open = opened(negotiation.opening_scores(slow_actor, following), capacity, following.present)
-    preference, *_ = negotiation.preferences(slow_actor, following, is_open)
+    preference, _ = negotiation.preferences(slow_actor, following, is_open)
     at = hosted(preference, is_open, capacity, following.present)
     worth = placement_critic.value(slow_critic, following, at, at.any(axis=-2))
     return batch.reward + discount * jnp.where(batch.terminated, 0.0, worth)
@@ -152,13 +158,13 @@ def ddpg(task: PlacementTask, settings: Settings = Settings()) -> Learner:  # no
 
     def decided(actor: Actor, sight: Seen, noise: Any = (0.0, 0.0)) -> Action:
         """(29), and without noise the policy itself."""
-        worth = negotiation.opening_scores(actor, sight) + noise[0]
+        worth = negotiation.limited(negotiation.opening_scores(actor, sight)) + noise[0]
         is_open = opened(worth, capacity, sight.present)
-        preference, *_ = negotiation.preferences(actor, sight, is_open)
+        preference, _ = negotiation.preferences(actor, sight, is_open)
         return task.action(negotiation.scores(worth, preference + noise[1]))
 
     def explore(learned: Learned, states: Any, sight: Seen, noise: jax.Array, slots: jax.Array) -> tuple[jax.Array, Action]:
-        doors, pairs = noise[:, :servers], noise[:, servers:].reshape(-1, users, servers)
+        doors, pairs = noise[:, :servers] + noise[:, servers : servers + 1], noise[:, servers + 1 :].reshape(-1, users, servers)
         scaled = settings.noise_std * doors, settings.association_noise_s / NEAR_S * pairs
         action = decided(learned.actor, sight, scaled)
         return jax.vmap(task.host_of)(states, action), action
@@ -200,7 +206,7 @@ def ddpg(task: PlacementTask, settings: Settings = Settings()) -> Learner:  # no
         update=update,
         policy=lambda learned: learned.slow_actor,
         greedy=greedy,
-        noise=servers + users * servers,
+        noise=servers + 1 + users * servers,
         draw=jax.random.normal,
         update_noise=settings.actor_batch * servers,
         block_slots=BLOCK_SLOTS,

@@ -119,7 +119,7 @@ def answer(network: MLP, view: View, talk: Talk) -> Talk:
 
 
 def opening_scores(actor: Actor, seen: Seen) -> jax.Array:
-    """What opening is worth, (…, servers), above 0 for those that should; from −`SCORE_LIMIT` to `SCORE_LIMIT`."""
+    """What opening is worth, (…, servers), above 0 for those that should; `limited` makes it a score."""
     sharpness = OPENING_SHARPNESS * jnp.exp(actor.log_sharpness[0])
 
     def turn(carry: tuple[jax.Array, Talk], _: None) -> tuple[tuple[jax.Array, Talk], None]:
@@ -130,7 +130,7 @@ def opening_scores(actor: Actor, seen: Seen) -> jax.Array:
         return (worth, talk), None
 
     (worth, _), _ = jax.lax.scan(turn, (jnp.zeros(seen.cpu.shape), silence(seen)), length=OPENING_ROUNDS)
-    return limited(worth)
+    return worth
 
 
 def silence(seen: Seen) -> Talk:
@@ -138,23 +138,21 @@ def silence(seen: Seen) -> Talk:
 
 
 def limited(worth: jax.Array) -> jax.Array:
+    """The same from −`SCORE_LIMIT` to `SCORE_LIMIT`, so that noise may always open or shut a door."""
     return SCORE_LIMIT * jnp.tanh(worth / SCORE_LIMIT)
 
 
-def preferences(actor: Actor, seen: Seen, is_open: jax.Array, talk: Talk | None = None) -> tuple[jax.Array, jax.Array, Talk]:
-    """What users think of servers, and to whom they lean, (…, users, servers) both, among those in `is_open`; and the servers' talk.
-
-    With the `talk` that another open set ended with, only the last rounds are held again.
-    """
-    later = jnp.asarray(SHARPNESS if talk is None else SHARPNESS[-4:]) * jnp.exp(actor.log_sharpness[1])
+def preferences(actor: Actor, seen: Seen, is_open: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What users think of servers, and to whom they lean, (…, users, servers) both, among those in `is_open`, (…, servers)."""
     opening = is_open.astype(jnp.float32)
+    sharpness = jnp.asarray(SHARPNESS) * jnp.exp(actor.log_sharpness[1])
 
     def turn(talk: Talk, sharpness: jax.Array) -> tuple[Talk, None]:
         return answer(actor.prices, look(seen, opening, talk, sharpness), talk), None
 
-    said, _ = jax.lax.scan(turn, talk or silence(seen), later[:-1])
-    view = look(seen, opening, said, later[-1])
-    return view.liking, view.lean, said
+    talk, _ = jax.lax.scan(turn, silence(seen), sharpness[:-1])
+    view = look(seen, opening, talk, sharpness[-1])
+    return view.liking, view.lean
 
 
 def scores(opening: jax.Array, preference: jax.Array) -> jax.Array:
