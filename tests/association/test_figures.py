@@ -152,8 +152,7 @@ def test_training_that_still_changes_has_not_converged():
 
 def test_users_against_base_stations_by_hand():
     each = {size: np.full(4, COST[size]) for size in SIZES}
-    plainly = study_jobs.Estimate(*figures.users_over_stations(each, by_percent=False)).mean
-    assert plainly == pytest.approx((4 + 1) / 2 - (2 + 5) / 2)
+    assert figures.users_over_stations(each, by_percent=False).mean == pytest.approx((4 + 1) / 2 - (2 + 5) / 2)
     users = (np.log(21 / 17) + np.log(16 / 15)) / 2 / np.log(1.25)
     stations = (np.log(17 / 15) + np.log(21 / 16)) / 2 / np.log(2)
     assert figures.users_over_stations(each, by_percent=True).mean == pytest.approx(users - stations)
@@ -238,3 +237,28 @@ def test_prices_are_those_of_the_task():
     state = jax.jit(task.reset)(episode_keys(0, 1)[0])
     instance, _ = task.instance(jax.tree.map(np.asarray, state._replace(streams=None)))
     assert optimum[0, 1] <= outcome(instance, rules.nearest(instance)).cost
+
+
+@pytest.mark.slow
+def test_a_training_tells_its_curve_and_the_steps_of_what_it_learned(tmp_path):
+    settings = {**SETTINGS, "algo": PRINTED, "budget": 500, "seed": 1, "evaluations": 1, "evaluation_episodes": 2, "steps": 3}
+    told = plain(jobs.training(settings, tmp_path))
+    assert told["curve"]["slots"] == [0, 500]
+    assert np.shape(told["measures"]["cost"]) == (3, 3)
+    again = plain(jobs.training(settings, tmp_path))
+    assert again["curve"] == told["curve"]
+    assert again["measures"] == told["measures"]
+
+
+@pytest.mark.slow
+def test_timing_tells_every_block_and_decision():
+    names = ["association/n80-m5", "association/n100-m5"]
+    settings = {"scenarios": names, "set": TINY, "rounds": {PRINTED: 2}, "policies": ["greedy"], "rule_decisions": 3}
+    told = jobs.timing(settings, None)
+    for name in names:
+        timed = told["training"][PRINTED][name]
+        assert timed["updates"][1] == 500
+        assert len(timed["seconds"]) == 2
+        assert min(timed["seconds"]) > 0
+        assert len(told["decision_ms"][PRINTED][name]) == jobs.GROUPS
+    assert told["rules_ms"]["greedy"] > 0

@@ -33,7 +33,7 @@ from edgetwin.evaluation.statistics import Estimate, seed_mean
 from edgetwin.evaluation.study import Job, Results, Scale, Study, Table, chosen
 
 LEVELS = ("nearest", "greedy", "optimum")
-PRICES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+PRICES = (0.0, 0.5, 1.0, 2.0, 4.0)
 """Of an open server, s: ϕ of (25)."""
 PRICED_NETWORKS = {"quick": 16, "full": 64}
 DEAR = 4.0

@@ -4,9 +4,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from edgetwin.association.figures import FIRST, MUCH, by_fewer_stations, size_claims
-from edgetwin.association.study_jobs import JOBS, LEARNED, SIZES, STEPS, Size, above, costs, rule_costs, sampled, training_jobs
+from edgetwin.association.study_jobs import (
+    HUES,
+    JOBS,
+    LEARNED,
+    SIZES,
+    STEPS,
+    Size,
+    above,
+    costs,
+    rule_costs,
+    sampled,
+    training_jobs,
+)
 from edgetwin.evaluation.claims import Claim, at_least, at_most
-from edgetwin.evaluation.plots import GRID, INK, colour, say_it_as_it_is
+from edgetwin.evaluation.plots import GRID, say_it_as_it_is
 from edgetwin.evaluation.statistics import Estimate
 from edgetwin.evaluation.study import Job, Results, Scale, Study, Table
 
@@ -44,16 +56,14 @@ def _fig8_picture(results: Results) -> Figure:
     for axes, size in zip(each, SIZES, strict=True):
         axes.grid(True, color=GRID)
         axes.spines[["top", "right"]].set_visible(False)
-        for number, policy in enumerate((LEARNED, "optimum", "greedy", "nearest"), 1):
+        for policy in (LEARNED, "optimum", "greedy", "nearest"):
             estimates = [sampled(column) for column in _steps(results, size, policy).T]
             ends = np.array([estimate.ci95 or (np.nan, np.nan) for estimate in estimates])
-            hue = INK if policy == "optimum" else colour(number)
-            style = "--" if policy == "optimum" else "-"
+            hue, style = HUES[policy], "--" if policy == "optimum" else "-"
             axes.plot(steps, [estimate.mean for estimate in estimates], style, color=hue, linewidth=1.5, label=policy)
             if policy == LEARNED:
                 axes.fill_between(steps, ends[:, 0], ends[:, 1], color=hue, alpha=0.14, linewidth=0)
         axes.set_title(str(size), loc="left", fontsize=11)
-        axes.set_ylim(0, None)
         axes.set_xlim(1, STEPS)
         axes.set_xlabel("step of an episode, 1 s each")
         axes.set_ylabel("cost J, s")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from edgetwin.evaluation.plots import INK, colour
 from edgetwin.evaluation.statistics import Estimate, pooled, seed_mean
 from edgetwin.evaluation.study import Job, Results, Scale, chosen
 
@@ -40,6 +41,16 @@ EVALUATIONS: Mapping[Scale, int] = {"quick": 5, "full": 15}
 EVALUATION_NETWORKS = 64
 STEPS = 25
 """Of an episode in Fig. 8."""
+HUES = {
+    LEARNED: colour(1),
+    PRINTED: colour(2),
+    "greedy": colour(3),
+    "nearest": colour(4),
+    "local-search": colour(5),
+    "random": colour(8),
+    "optimum": INK,
+}
+"""The colour of each policy in all pictures."""
 
 
 def training_jobs(size: Size, scale: Scale) -> list[Job]:

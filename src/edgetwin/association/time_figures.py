@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from edgetwin.association.jobs import MEASURES
 from edgetwin.association.study_jobs import (
+    HUES,
     JOBS,
     LARGEST,
     LEARNED,
@@ -23,7 +24,7 @@ from edgetwin.association.study_jobs import (
     training_jobs,
 )
 from edgetwin.evaluation.claims import Claim, at_least, at_most, equals
-from edgetwin.evaluation.plots import GRID, INK, colour, say_it_as_it_is
+from edgetwin.evaluation.plots import GRID, colour, say_it_as_it_is
 from edgetwin.evaluation.statistics import Estimate, pooled, seed_mean, seed_saving
 from edgetwin.evaluation.study import Job, Results, Scale, Study, Table, chosen
 
@@ -97,8 +98,7 @@ def _bars(results: Results, measure: str) -> Figure:
         mean = np.array([estimate.mean for estimate in found])
         ends = np.array([estimate.ci95 or (estimate.mean, estimate.mean) for estimate in found])
         at = np.arange(len(sizes)) + (place - (len(SHOWN) - 1) / 2) * width
-        hue = INK if policy == "optimum" else colour(place + 1)
-        axes.bar(at, mean, 0.88 * width, color=hue, label=policy)
+        axes.bar(at, mean, 0.88 * width, color=HUES[policy], label=policy)
         axes.errorbar(at, mean, np.abs(ends.T - mean), fmt="none", ecolor="#60666d", elinewidth=1.1, capsize=2.5)
     axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     axes.grid(True, axis="y", color=GRID)
