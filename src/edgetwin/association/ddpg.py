@@ -31,13 +31,15 @@ class Settings(NamedTuple):
 
     `noise_std` is that of 𝔑 in (29) on what opening is worth, once for each server and once for all of them together, and
     `association_noise_s` that on what users think of servers. `actor_batch` of the `batch` placements teach the actor, which waits for
-    `critic_first` updates of the critic.
+    `critic_first` updates of the critic. Where users are about to change servers a gradient can be a hundred times the usual:
+    `gradient_limit`.
     """
 
     discount: float = 0.0
     learning_rate: float = 4e-3
     policy_learning_rate: float = 2e-3
     anneal_slots: int = 48_000
+    gradient_limit: float = 0.5
     target_rate: float = 0.01
     noise_std: float = 1.7
     association_noise_s: float = 0.2
@@ -63,10 +65,10 @@ class Learned(NamedTuple):
 
 
 def annealed(rate: float, settings: Settings) -> optax.GradientTransformation:
-    """Adam whose rate falls on a line to a twentieth over `anneal_slots` (0: never)."""
+    """Adam whose rate falls on a line to a twentieth over `anneal_slots` (0: never), of gradients cut at `gradient_limit`."""
     updates = settings.anneal_slots // settings.slots_per_update
     schedule = optax.linear_schedule(rate, rate / 20, updates) if updates else rate
-    return optax.flatten(optax.adam(schedule))
+    return optax.chain(optax.clip_by_global_norm(settings.gradient_limit), optax.flatten(optax.adam(schedule)))
 
 
 def hosted(preference: jax.Array, is_open: jax.Array, capacity: jax.Array, present: jax.Array) -> jax.Array:
