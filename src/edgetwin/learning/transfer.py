@@ -1,7 +1,7 @@
 """From one region to another: Algorithm 2 of association, (32)-(34). One equation, one function; then the ways to begin from them.
 
-What moves is what a run has learned (policies, critics, slow copies) and its replay. θ, wherever it is written here, is a pytree with any
-leaves: those that are real numbers outside of fields called `…optimiser` are parameters, the others belong to the way they were found.
+What moves is what a run has learned (policies, critics, slow copies) and its replay. θ, wherever it is written here, is all that is learned:
+real numbers outside of fields called `…optimiser` are parameters. Optimisers stay behind, so that learning rates are those of any training.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ from edgetwin.learning.sources import Source, check_one_lineage, read_source
 
 
 def aggregated(models: Sequence[Any], weights: Sequence[float]) -> Any:
-    """θ = Σ_j w_j θ_j, with Σ_j w_j = 1, over the models θ_j of the places p_j on a trajectory; the rest is the last one's.      (32)
+    """θ = Σ_j w_j θ_j, with Σ_j w_j = 1, over the models θ_j of the places p_j on a trajectory; what is no parameter is the last one's.      (32)
 
     Raises InputError where the weights do not sum to 1, or are not as many as the models.
     """
@@ -66,6 +66,11 @@ def parameters_changed(change: Callable[..., jax.Array], theta: Any, *others: An
     return jax.tree_util.tree_map_with_path(at, theta, *others)
 
 
+def carried(fresh: Any, source: Any) -> Any:
+    """What a source has learned, with the optimisers' states of a fresh beginning."""
+    return jax.tree_util.tree_map_with_path(lambda place, own, other: own if _of_optimiser(place) else other, fresh, source)
+
+
 def norm(theta: Any) -> jax.Array:
     """‖θ‖, over all parameters."""
     leaves = jax.tree_util.tree_leaves_with_path(theta)
@@ -73,9 +78,9 @@ def norm(theta: Any) -> jax.Array:
 
 
 def warm(learner: Learner, sources: Sequence[Source]) -> Learner:
-    """Begins with what the source had learned, its policy and critic and their optimisers; line 4 of Algorithm 2."""
+    """Begins with what the source had learned, its policy and critic; line 4 of Algorithm 2."""
     source = _only(sources, "warm")
-    return replace(learner, begin=lambda state: state._replace(learned=source.learned))
+    return replace(learner, begin=lambda state: _with_learned(state, source.learned))
 
 
 def experience(learner: Learner, sources: Sequence[Source]) -> Learner:
@@ -88,7 +93,7 @@ def aggregate(learner: Learner, sources: Sequence[Source]) -> Learner:
     """Begins with the mean, (32) with weights 1/n, of what one lineage had learned at n places, in their order."""
     check_one_lineage(sources)
     theta = aggregated([source.learned for source in sources], [1 / len(sources)] * len(sources))
-    return replace(learner, begin=lambda state: state._replace(learned=theta))
+    return replace(learner, begin=lambda state: _with_learned(state, theta))
 
 
 def pull(learner: Learner, sources: Sequence[Source], *, rho: float = 0.3, decay: float = 0.7) -> Learner:
@@ -166,8 +171,12 @@ def _after_each_block(
     return replace(learner, begin=begin, block=block)
 
 
+def _with_learned(state: State, theta: Any) -> State:
+    return state._replace(learned=carried(state.learned, theta))
+
+
 def _with_experience(state: State, source: Source) -> State:
-    return state._replace(learned=source.learned, replay=merged(state.replay, source.replay))
+    return _with_learned(state, source.learned)._replace(replay=merged(state.replay, source.replay))
 
 
 def _only(sources: Sequence[Source], transfer: str) -> Source:
@@ -177,5 +186,8 @@ def _only(sources: Sequence[Source], transfer: str) -> Source:
 
 
 def _is_parameter(place: Any, leaf: jax.Array) -> bool:
-    of_optimiser = any(getattr(step, "name", "").endswith("optimiser") for step in place)
-    return jnp.issubdtype(leaf.dtype, jnp.floating) and not of_optimiser
+    return jnp.issubdtype(leaf.dtype, jnp.floating) and not _of_optimiser(place)
+
+
+def _of_optimiser(place: Any) -> bool:
+    return any(getattr(step, "name", "").endswith("optimiser") for step in place)
