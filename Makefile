@@ -19,6 +19,7 @@ results: $(VENV)/installed
 	$(VENV)/bin/python benchmarks/network_sync.py
 	$(VENV)/bin/python benchmarks/beta_happo.py
 	$(VENV)/bin/python benchmarks/association.py
+	$(VENV)/bin/python benchmarks/association_learning.py
 	$(VENV)/bin/python benchmarks/migration.py
 
 lint: $(VENV)/installed-dev
