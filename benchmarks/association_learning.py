@@ -36,10 +36,11 @@ def main():
     update_readme(outcomes[0][1])
     page = f"""# Results: learned placement and migration
 
-Written by `make results` with edgetwin {et.__version__}, Python {platform.python_version()}; presets `association/n80-m5` to
-`n100-m10`, networks that no training has met; 95 % intervals in brackets. Verdicts are computed by the rule beside them ([how](reproduce.md)); "reproduced" then means that
-the sentence holds. What is learned and how is in [the problem](association.md#learned-placement). Of studies at `quick` scale trainings
-are short and of one or a few seeds. Seconds include compilation and evaluations, two trainings side by side, on a machine with other work.
+Written by `make results` with edgetwin {et.__version__}, Python {platform.python_version()}; presets
+`association/n80-m5` to `n100-m10`, networks that no training has met; 95 % intervals in brackets. Verdicts are computed by the rule beside
+them ([how](reproduce.md)); "reproduced" then means that the sentence holds. What is learned and how is in
+[the problem](association.md#learned-placement). Of studies at `quick` scale trainings are short and of one or a few seeds. Seconds include
+compilation and evaluations, two trainings side by side, on a machine with other work.
 
 {chr(10).join(sections)}"""
     (DOCS / "results-association-learning.md").write_text(page.rstrip() + "\n", encoding="utf-8")
