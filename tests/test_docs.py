@@ -80,6 +80,7 @@ def entry_points_of_the_docs(group):
     return [EntryPoint(name, value, group) for points in found for name, value in points.items()]
 
 
+@pytest.mark.slow
 @pages_with("python")
 def test_python_runs(page, reader):
     names = {}

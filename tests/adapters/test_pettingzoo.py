@@ -364,6 +364,7 @@ def two_timescale():
     return parallel_env("two-timescale", "two-timescale/physical")
 
 
+@pytest.mark.slow
 def test_pettingzoos_own_tests_pass_on_two_timescale(no_complaint):
     parallel_api_test(two_timescale(), 20)
     parallel_seed_test(two_timescale, 20)

@@ -53,6 +53,7 @@ def plain(leaf):
     return jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_bit_for_bit_and_loads(learner, tmp_path, quick_compilation):
     slots = 2 * learner.block_slots
     whole = trainer.train(learner, 2, slots, tmp_path / "whole", evaluations=1, evaluation_episodes=2)

@@ -108,6 +108,7 @@ def test_a_point_that_a_family_has_is_not_there_twice_and_two_metrics_are_needed
 TINY = ["--set", "users.count=3", "two_timescale.frames=2", "two_timescale.frame_slots=10", "two_timescale.migration_slots=2"]
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_it_says(capsys, monkeypatch, tmp_path):
     few = {"full-power": ["full-power"], "inversion": ["inversion[snr=2]", "inversion[snr=20]"]}
     monkeypatch.setattr(

@@ -65,6 +65,7 @@ def test_a_lower_price_of_failures_serves_fewer_for_less():
     assert most.failures < dear.failures < cheap.failures
 
 
+@pytest.mark.slow
 def test_drift_plus_penalty_keeps_the_epsilon_it_is_told():
     tight, loose = totals_of(
         task_with(two_timescale__frames=16),

@@ -186,9 +186,8 @@ RULES = [
 ]
 
 
-@pytest.mark.parametrize(
-    "reading", [reading if reading == "physical" else pytest.param(reading, marks=pytest.mark.slow) for reading in READINGS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("reading", READINGS)
 def test_no_policy_gets_below_its_bound(reading):
     """Rules, and random powers on a linear and a logarithmic scale with random shares and hosts; per episode and pooled."""
     name, changes = READINGS[reading]
