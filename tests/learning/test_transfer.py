@@ -153,14 +153,15 @@ def test_the_pull_follows_each_block_and_fades(here, source):
     folder, state = source
     plain, learner = (transfer.begun_from(here, [folder], name) for name in ("experience", "pull[rho=0.5,decay=0.1]"))
     begun = first_state(learner)
-    once, figures = jax.jit(learner.block)(begun)
+    block = trainer.programs(learner).block
+    once, figures = block(begun)
     unpulled, _ = jax.jit(plain.block)(first_state(plain))
     assert float(figures["rho"]) == pytest.approx(0.5)
     half = jax.tree.map(lambda own, other: (own + other) / 2, unpulled.learned.critic, state.learned.critic)
     for mine, theirs in zip(jax.tree.leaves(once.learned.critic), jax.tree.leaves(half), strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-6)
     same(once.learned.optimiser, unpulled.learned.optimiser)
-    _, figures = jax.jit(learner.block)(once)
+    _, figures = block(once)
     assert float(figures["rho"]) == pytest.approx(0.05)
 
 
@@ -169,7 +170,7 @@ def test_as_printed_the_parameters_leave_every_bound_and_the_convex_ones_do_not(
     norms = {}
     for name in ("printed[rho=0.5]", "pull[rho=0.5,decay=1]"):
         learner = transfer.begun_from(here, [folder], name)
-        training, block = first_state(learner), jax.jit(learner.block)
+        training, block = first_state(learner), trainer.programs(learner).block
         norms[name] = []
         for _ in range(20):
             training, figures = block(training)

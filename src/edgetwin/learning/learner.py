@@ -29,7 +29,8 @@ class Learner:
     `policy(state) → params` are what a decision needs, `act(params, observation, key) → action` is the policy that is evaluated and kept.
     `learned(state)` is all that is learned (by default what `policy` gives): a training stops when it or a loss is no longer finite.
     `budgets` are the slots of a short and of a full training. `begin(state)`, on the host, is what a fresh state becomes where training
-    does not begin from nothing, and `origin` is plain data that says from what.
+    does not begin from nothing, and `origin` is plain data that says from what; `after(state) → (state, figures)`, if any, follows each block
+    and is compiled by itself.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Learner:
     budgets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType(BUDGETS))
     begin: Callable[[Any], Any] = lambda state: state
     origin: Mapping[str, Any] | None = None
+    after: Callable[[Any], tuple[Any, Mapping[str, jax.Array]]] | None = None
 
 
 def only_choice(task: Task, algorithm: str) -> tuple[str, int, int]:

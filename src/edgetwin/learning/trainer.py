@@ -157,19 +157,33 @@ def check_same(about: Mapping[str, Any], learner: Learner, folder: Path) -> None
 
 @functools.lru_cache(maxsize=8)
 def programs(learner: Learner) -> Programs:
-    """A learner's compiled functions, compiled once for all trainings with it."""
-    task = learner.task
+    """A learner's compiled functions, compiled once for all trainings with it, and for all learners that share them."""
+    learn, follow = jax.jit(learner.block), learner.after and jax.jit(learner.after)
+    task: Any = learner.task
+
+    def block(state: Any) -> tuple[Any, Mapping[str, jax.Array]]:
+        state, figures = learn(state)
+        if follow is None:
+            return state, figures
+        state, more = follow(state)
+        return state, {**figures, **more}
+
+    return Programs(jax.jit(learner.init), block, jax.jit(learner.policy), _totals(task, learner.act))
+
+
+@functools.lru_cache(maxsize=8)
+def _totals(task: Any, act: Callable[..., Any]) -> Callable[..., Any]:
     slots = task.spec.comparison_slots
 
     @jax.jit
     def totals(params: Any, keys: jax.Array) -> Any:
-        def act(carry: Any, view: Any, key: Any) -> Any:
-            return carry, learner.act(params, view.observation, key)
+        def decide(carry: Any, view: Any, key: Any) -> Any:
+            return carry, act(params, view.observation, key)
 
-        sums, _ = device_rollout(Policy("evaluated", task, act), slots, slots)(keys)
+        sums, _ = device_rollout(Policy("evaluated", task, decide), slots, slots)(keys)
         return jax.tree.map(lambda leaf: leaf.sum(axis=1), sums)
 
-    return Programs(jax.jit(learner.init), jax.jit(learner.block), jax.jit(learner.policy), totals)
+    return totals
 
 
 def evaluation_keys(episodes: int) -> jax.Array:

@@ -157,18 +157,17 @@ def _after_each_block(
     change: Callable[[Any, Any, Any], Any],
     rho_of: Callable[[jax.Array], jax.Array | float],
 ) -> Learner:
-    """`experience`, and `change(θ, θ_src, ρ)` after each block. The source is kept in the state; the blocks before are told by its slots."""
+    """`experience`, and `change(θ, θ_src, ρ)` after each block; ρ by the number of blocks before. The source is kept in the state."""
 
     def begin(state: State) -> State:
         return _with_experience(state, source)._replace(source=source.learned)
 
-    def block(state: State) -> tuple[State, dict[str, jax.Array]]:
-        rho = rho_of(state.slots / learner.block_slots)
-        state, figures = learner.block(state)
+    def after(state: State) -> tuple[State, dict[str, jax.Array]]:
+        rho = rho_of(state.slots / learner.block_slots - 1)
         learned = change(state.learned, state.source, rho)
-        return state._replace(learned=learned), {**figures, "rho": jnp.asarray(rho), "parameter_norm": norm(learned)}
+        return state._replace(learned=learned), {"rho": jnp.asarray(rho), "parameter_norm": norm(learned)}
 
-    return replace(learner, begin=begin, block=block)
+    return replace(learner, begin=begin, after=after)
 
 
 def _with_learned(state: State, theta: Any) -> State:
