@@ -125,6 +125,7 @@ def test_commands_work(path, arguments, reader, capsys):
             assert status == 0, said
 
 
+@pytest.mark.slow
 def test_the_example_script_runs(reader, capsys):
     importlib.import_module("own_policy").main()
     out = capsys.readouterr().out
