@@ -257,7 +257,7 @@ def test_by_name_with_knobs():
     ("change", "said"),
     [
         ({"trace_decay": 1.5}, "trace_decay = 1.5: must be from 0 to 1"),
-        ({"error_limit": 0.0}, "error_limit = 0: must be above 0"),
+        ({"error_limit": 0.0}, "error_limit = 0.0: must be above 0"),
         ({"slots_per_update": 3}, "slots_per_update = 3: must be at least 2 of each of 2 environments"),
         ({"minibatches": 1000}, "minibatches = 1000: an update has only 304 users and slots to learn from"),
         ({"discount": 1.0}, "discount = 1.0: must be at least 0 and below 1"),

@@ -4,7 +4,6 @@ What is kept of a policy is its cost, and what the cost is made of, in every net
 """
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from edgetwin.association.placement import PlacementTask
 from edgetwin.evaluation.compare import decision_us
 from edgetwin.evaluation.rollout import rollout
 from edgetwin.learning import trainer
-from edgetwin.learning.runs import RUN
+from edgetwin.learning.learner import Learner
 from edgetwin.problem import Policy, episode_keys
 from edgetwin.registry import learner as learner_of
 from edgetwin.registry import policy as policy_of
@@ -33,12 +32,8 @@ def training(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     """One training on placements of one slot: the mean cost and the seconds at its evaluations, and the trained policy on `episodes` networks
     that it has not met, in every one of `steps` slots. `seconds` include compilation and evaluations; `decision_ms` is the median."""
     task = _task(settings, 1)
-    learner, run_folder = learner_of(task, settings["algo"]), folder / "run"
-    if (run_folder / RUN).exists():
-        run = trainer.resume(learner, run_folder)
-    else:
-        times, episodes = settings["evaluations"], settings["evaluation_episodes"]
-        run = trainer.train(learner, settings["seed"], settings["budget"], run_folder, times, episodes)
+    learner, times, episodes = learner_of(task, settings["algo"]), settings["evaluations"], settings["evaluation_episodes"]
+    run = trainer.train_or_resume(learner, settings["seed"], settings["budget"], folder / "run", times, episodes)
     lines = [line for line in run.metrics if "evaluation" in line]
     return {
         "curve": {
@@ -93,12 +88,11 @@ def timing(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     """How long training and deciding take, every algorithm on every scenario: seconds to compile, seconds and updates of every block, blocks of
     the scenarios in turn; milliseconds per decision of one network, medians of groups, and those of rules on the largest scenario."""
     tasks = {name: PlacementTask(scenario(name, settings["set"])) for name in settings["scenarios"]}
-    training = {algo: _block_seconds(tasks, algo, rounds) for algo, rounds in settings["rounds"].items()}
-    decisions = {algo: {name: _learner_ms(task, algo) for name, task in tasks.items()} for algo in settings["rounds"]}
+    timed = {algo: _timed(tasks, algo, rounds) for algo, rounds in settings["rounds"].items()}
     largest = tasks[settings["scenarios"][-1]]
     return {
-        "training": training,
-        "decision_ms": decisions,
+        "training": {algo: blocks for algo, (blocks, _) in timed.items()},
+        "decision_ms": {algo: decisions for algo, (_, decisions) in timed.items()},
         "rules_ms": {name: _decision_ms(policy_of(largest, name), settings["rule_decisions"]) for name in settings["policies"]},
     }
 
@@ -122,9 +116,9 @@ def _decision_ms(policy: Policy, decisions: int) -> float:
     return decision_us(policy, key, state, jax.jit(policy.task.observe)(state), decisions) / 1e3
 
 
-def _block_seconds(tasks: dict[str, PlacementTask], algo: str, rounds: int) -> dict[str, Any]:
-    """By scenario: seconds to compile a block, two at a time, and of each block its seconds and updates. Scenarios take turns, so that what
-    else the machine does meets them alike."""
+def _timed(tasks: dict[str, PlacementTask], algo: str, rounds: int) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """By scenario: seconds to compile a block, and of each block its seconds and updates; and milliseconds per decision.
+    Scenarios take turns, so that what else the machine does meets them alike."""
     learners = {name: learner_of(task, algo) for name, task in tasks.items()}
     states = {name: jax.jit(learner.init)(jax.random.key(0)) for name, learner in learners.items()}
 
@@ -133,8 +127,7 @@ def _block_seconds(tasks: dict[str, PlacementTask], algo: str, rounds: int) -> d
         block = jax.jit(learners[name].block).lower(states[name]).compile()
         return block, time.perf_counter() - began
 
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        done = dict(zip(tasks, pool.map(compiled, tasks), strict=True))
+    done = {name: compiled(name) for name in tasks}
     made = {name: block for name, (block, _) in done.items()}
     found: dict[str, Any] = {name: {"compile_s": seconds, "seconds": [], "updates": []} for name, (_, seconds) in done.items()}
     for _ in range(rounds):
@@ -143,15 +136,13 @@ def _block_seconds(tasks: dict[str, PlacementTask], algo: str, rounds: int) -> d
             states[name], figures = jax.block_until_ready(block(states[name]))
             found[name]["seconds"].append(time.perf_counter() - began)
             found[name]["updates"].append(int(figures["updates"]))
-    return found
+    return found, {name: _learner_ms(learner, learner.policy(states[name])) for name, learner in learners.items()}
 
 
-def _learner_ms(task: PlacementTask, algo: str) -> list[float]:
+def _learner_ms(learner: Learner, params: Any) -> list[float]:
     """Milliseconds of a decision for one network, warm: the median of each of several groups."""
-    learner = learner_of(task, algo)
     key = episode_keys(0, 1)[0]
-    params = jax.jit(lambda key: learner.policy(learner.init(key)))(key)
-    observation = jax.jit(lambda key: task.observe(task.reset(key)))(key)
+    observation = jax.jit(lambda key: learner.task.observe(learner.task.reset(key)))(key)
     act = jax.jit(learner.act).lower(params, observation, key).compile()
     medians = []
     for _ in range(GROUPS):

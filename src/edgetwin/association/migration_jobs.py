@@ -14,7 +14,6 @@ from edgetwin.association.migration_bound import net_utility_bounds
 from edgetwin.evaluation.compare import decision_us, shares_of
 from edgetwin.evaluation.rollout import rollout
 from edgetwin.learning import trainer
-from edgetwin.learning.runs import RUN
 from edgetwin.problem import Policy, episode_keys
 from edgetwin.registry import learner as learner_of
 from edgetwin.registry import policy as policy_of
@@ -28,11 +27,8 @@ def learned(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     """One training of `algo` with `seed` for `budget` slots, and the trained policy on `episodes` networks that it has not met. `seconds`
     are those of training, compilation and two short evaluations included; `decision_ms` is the median for one network."""
     task = _task(settings)
-    learner, run_folder = learner_of(task, settings["algo"]), folder / "run"
-    if (run_folder / RUN).exists():
-        run = trainer.resume(learner, run_folder)
-    else:
-        run = trainer.train(learner, settings["seed"], settings["budget"], run_folder, 1, EVALUATION_NETWORKS)
+    learner = learner_of(task, settings["algo"])
+    run = trainer.train_or_resume(learner, settings["seed"], settings["budget"], folder / "run", 1, EVALUATION_NETWORKS)
     key = episode_keys(0, 1)[0]
     state = jax.jit(task.reset)(key)
     return {

@@ -163,10 +163,6 @@ def fitted(name: str, task: MigrationTask, settings: Settings) -> Learner:
 
 def _check(name: str, settings: Settings) -> None:
     check_settings(name, settings)
-    if not 0 <= settings.trace_decay <= 1:
-        raise InputError(f"{name}: trace_decay = {settings.trace_decay:g}: must be from 0 to 1")
-    if not settings.error_limit > 0:
-        raise InputError(f"{name}: error_limit = {settings.error_limit:g}: must be above 0")
     if settings.slots_per_update < 2 * settings.environments:
         raise InputError(
             f"{name}: slots_per_update = {settings.slots_per_update}: must be at least 2 of each of {settings.environments} environments"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edgetwin.evaluation.plots import INK, colour
-from edgetwin.evaluation.statistics import Estimate, pooled, seed_mean
+from edgetwin.evaluation.statistics import Estimate, pooled, scaled, seed_mean
 from edgetwin.evaluation.study import Job, Results, Scale, chosen
 
 JOBS = "edgetwin.association.jobs"
@@ -33,12 +33,12 @@ SIZES = tuple(Size(users, stations) for users in (80, 100) for stations in (5, 1
 LARGEST = SIZES[-1]
 LEARNED, PRINTED = "ddpg", "maddpg-mlp"
 RULES = ("random", "nearest", "greedy", "local-search", "optimum")
-SLOTS: Mapping[Scale, int] = {"quick": 16_000, "full": 48_000}
+SLOTS: Mapping[Scale, int] = {"quick": 9600, "full": 48_000}
 PRINTED_SLOTS: Mapping[Scale, int] = {"quick": 1000, "full": 10_000}
 SEEDS: Mapping[Scale, int] = {"quick": 1, "full": 5}
-NETWORKS: Mapping[Scale, int] = {"quick": 32, "full": 64}
-EVALUATIONS: Mapping[Scale, int] = {"quick": 5, "full": 15}
-EVALUATION_NETWORKS = 64
+NETWORKS: Mapping[Scale, int] = {"quick": 24, "full": 64}
+EVALUATIONS: Mapping[Scale, int] = {"quick": 4, "full": 15}
+EVALUATION_NETWORKS: Mapping[Scale, int] = {"quick": 24, "full": 64}
 STEPS = 25
 """Of an episode in Fig. 8."""
 HUES = {
@@ -73,7 +73,7 @@ def _training(size: Size, scale: Scale, algorithm: str, shown: str, slots: int, 
         "budget": slots,
         "seed": seed,
         "evaluations": EVALUATIONS[scale],
-        "evaluation_episodes": EVALUATION_NETWORKS,
+        "evaluation_episodes": EVALUATION_NETWORKS[scale],
         "steps": STEPS,
     }
     return Job(f"{shown}, {size}, seed {seed}", f"{JOBS}:training", {**_of(size), **settings, "episodes": NETWORKS[scale]})
@@ -81,7 +81,12 @@ def _training(size: Size, scale: Scale, algorithm: str, shown: str, slots: int, 
 
 def rules_job(size: Size, scale: Scale) -> Job:
     """Rules in the first slot, on the networks of the comparison and on those of the trainings' evaluations."""
-    settings = {"policies": list(RULES), "steps": 1, "episodes": NETWORKS[scale], "evaluation_episodes": EVALUATION_NETWORKS}
+    settings = {
+        "policies": list(RULES),
+        "steps": 1,
+        "episodes": NETWORKS[scale],
+        "evaluation_episodes": EVALUATION_NETWORKS[scale],
+    }
     return Job(f"rules, {size}", f"{JOBS}:rule_policies", {**_of(size), "shown": "rules", **settings})
 
 
@@ -148,9 +153,3 @@ def _normal(value: float, terms: Sequence[tuple[float, np.ndarray]]) -> Estimate
     variance = sum(weight**2 * values.var(ddof=1) / len(values) for weight, values in terms)
     half = 1.96 * float(np.sqrt(variance))
     return Estimate(float(value), (float(value) - half, float(value) + half))
-
-
-def scaled(estimate: Estimate, times: float, plus: float = 0.0) -> Estimate:
-    """times·estimate + plus."""
-    ends = None if estimate.ci95 is None else sorted(times * end + plus for end in estimate.ci95)
-    return Estimate(times * estimate.mean + plus, None if ends is None else (ends[0], ends[1]))

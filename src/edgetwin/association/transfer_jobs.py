@@ -7,7 +7,7 @@ from typing import Any
 from edgetwin.association.placement import PlacementTask
 from edgetwin.learning import trainer
 from edgetwin.learning.learner import Learner
-from edgetwin.learning.runs import RUN, Run
+from edgetwin.learning.runs import Run
 from edgetwin.learning.transfer import begun_from
 from edgetwin.registry import learner as learner_of
 from edgetwin.scenario import scenario
@@ -25,25 +25,21 @@ def lineage_and_arms(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     for place in settings["way"]:
         run_folder = folder / f"{len(way)}-{place['region']}"
         learner = begun_from(_learner(settings, place["set"]), way[-1:])
-        _run(learner, settings, place["slots"], run_folder, 1)
+        trainer.train_or_resume(learner, settings["seed"], place["slots"], run_folder, 1, settings["evaluation_episodes"])
         way.append(run_folder)
     learner, slots = _learner(settings, settings["target"]), settings["slots"]
     curves = {}
     for arm in settings["arms"]:
         sources = {SCRATCH: [], MEAN: way}.get(arm, way[-1:])
         begun = begun_from(learner, sources, None if arm == SCRATCH else arm)
-        curves[arm] = _curve(_run(begun, settings, slots, folder / arm, -(-slots // learner.block_slots)))
+        times = -(-slots // learner.block_slots)
+        run = trainer.train_or_resume(begun, settings["seed"], slots, folder / arm, times, settings["evaluation_episodes"])
+        curves[arm] = _curve(run)
     return curves
 
 
 def _learner(settings: Mapping[str, Any], values: Mapping[str, Any]) -> Learner:
     return learner_of(PlacementTask(scenario(settings["scenario"], dict(values))), settings["algo"])
-
-
-def _run(learner: Learner, settings: Mapping[str, Any], slots: int, folder: Path, evaluations: int) -> Run:
-    if (folder / RUN).exists():
-        return trainer.resume(learner, folder)
-    return trainer.train(learner, settings["seed"], slots, folder, evaluations, settings["evaluation_episodes"])
 
 
 def _curve(run: Run) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from edgetwin.association.study_jobs import JOBS, LEARNED
 from edgetwin.association.transfer_jobs import MEAN, SCRATCH
 from edgetwin.evaluation.claims import Claim, at_least, at_most
 from edgetwin.evaluation.learning_curves import Level, curve, learning_curves
-from edgetwin.evaluation.statistics import Estimate, seed_difference, seed_mean, seed_saving
+from edgetwin.evaluation.statistics import Estimate, scaled, seed_difference, seed_mean, seed_saving
 from edgetwin.evaluation.study import Job, Results, Scale, Study, Table, chosen
 
 WAY: Mapping[str, Mapping[str, Any]] = {
@@ -117,9 +117,7 @@ def levels(results: Results) -> dict[float, float]:
 
 def ratio(results: Results, arm: str, to: str, share: float) -> Estimate:
     """The arm's iterations as a share of those of `to`, with an interval over seeds."""
-    saving = seed_saving(_iterations(results, arm, share), _iterations(results, to, share))
-    ends = None if saving.ci95 is None else (1 - saving.ci95[1], 1 - saving.ci95[0])
-    return Estimate(1 - saving.mean, ends)
+    return scaled(seed_saving(_iterations(results, arm, share), _iterations(results, to, share)), -1.0, 1.0)
 
 
 def _arms(results: Results, arm: str) -> list[dict[str, Any]]:

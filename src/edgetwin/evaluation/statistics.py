@@ -45,6 +45,14 @@ def paired_difference(first: tuple[np.ndarray, np.ndarray], second: tuple[np.nda
     return Estimate(value, _interval(ratios[0] - ratios[1]))
 
 
+def scaled(estimate: Estimate, times: float, plus: float = 0.0) -> Estimate:
+    """times·estimate + plus."""
+    if estimate.ci95 is None:
+        return Estimate(times * estimate.mean + plus, None)
+    low, high = sorted(times * end + plus for end in estimate.ci95)
+    return Estimate(times * estimate.mean + plus, (low, high))
+
+
 def seed_mean(values: np.ndarray) -> Estimate:
     """The mean over seeds with Student's interval. values: (seeds,)."""
     values = np.asarray(values, dtype=float)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 class MLP(eqx.Module):
     """Layers of weights (inputs, outputs) and biases (outputs,) with ReLU between them; a stack has a first axis of networks more.
 
-    A call takes (batch, inputs) and returns (batch, outputs), of a stack (networks, batch, outputs).
+    A call takes (…, inputs) and returns (…, outputs); a stack takes (batch, inputs) and returns (networks, batch, outputs).
     """
 
     weights: tuple[jax.Array, ...]

@@ -117,6 +117,15 @@ def resume(learner: Learner, folder: Path, progress: Progress = lambda slots, bu
     return _run(learner, about, lambda: stored or _start(learner, about["seed"]), folder, progress)
 
 
+def train_or_resume(
+    learner: Learner, seed: int, budget: int | str, out: Path, evaluations: int = 10, evaluation_episodes: int = 64
+) -> Run:
+    """`train` into a folder, or where that holds a run already, from where it stopped: for work that may be killed and asked for again."""
+    if (out / RUN).exists():
+        return resume(learner, out)
+    return train(learner, seed, budget, out, evaluations, evaluation_episodes)
+
+
 def slots_of(learner: Learner, budget: int | str) -> int:
     """A budget in slots. Raises InputError for a name that the learner does not have, or a number below 1."""
     if isinstance(budget, str) and not budget.lstrip("-").isdigit():

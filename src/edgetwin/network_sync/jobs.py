@@ -13,7 +13,6 @@ from edgetwin.evaluation.statistics import Estimate, pooled
 from edgetwin.forecasting import bayes
 from edgetwin.forecasting.errors import k_step_errors
 from edgetwin.learning import trainer
-from edgetwin.learning.runs import RUN
 from edgetwin.network_sync import forecasts
 from edgetwin.network_sync.task import NetworkSyncTask
 from edgetwin.network_sync.world import move_probability, section_of
@@ -88,12 +87,8 @@ def training(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     """One training: its evaluations on the way, and cost and reward of the trained policy on episodes that all policies share."""
     task = NetworkSyncTask(scenario(settings["scenario"], settings["set"]))
     learner = learner_of(task, settings["algo"])
-    run_folder = folder / "run"
     start = time.perf_counter()
-    if (run_folder / RUN).exists():
-        run = trainer.resume(learner, run_folder)
-    else:
-        run = trainer.train(learner, settings["seed"], settings["slots"], run_folder, evaluations=settings["evaluations"])
+    run = trainer.train_or_resume(learner, settings["seed"], settings["slots"], folder / "run", settings["evaluations"])
     seconds = time.perf_counter() - start
     lines = [line for line in run.metrics if "evaluation" in line]
     curves = {name: [line["evaluation"][name]["mean"] for line in lines] for name in ("cost", "reward", "sync_rate")}

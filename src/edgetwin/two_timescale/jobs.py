@@ -13,7 +13,7 @@ import numpy as np
 
 from edgetwin.evaluation.compare import Comparison, compare
 from edgetwin.learning import trainer
-from edgetwin.learning.runs import RUN, Run
+from edgetwin.learning.runs import Run
 from edgetwin.problem import Policy, Ratio
 from edgetwin.registry import join, only
 from edgetwin.registry import learner as learner_of
@@ -39,12 +39,8 @@ def training(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     """One training: its evaluations on the way, and the trained policy on the comparison's networks; where `parts` is true, also with the
     stations' or the centre's decisions made by a rule. `seconds` include compilation and evaluations."""
     task = TwoTimescale(scenario(settings["scenario"], settings["set"]))
-    learner, run_folder = learner_of(task, settings["algo"]), folder / "run"
-    if (run_folder / RUN).exists():
-        run = trainer.resume(learner, run_folder)
-    else:
-        times, episodes = settings["evaluations"], settings["evaluation_episodes"]
-        run = trainer.train(learner, settings["seed"], settings["budget"], run_folder, times, episodes)
+    learner, times, episodes = learner_of(task, settings["algo"]), settings["evaluations"], settings["evaluation_episodes"]
+    run = trainer.train_or_resume(learner, settings["seed"], settings["budget"], folder / "run", times, episodes)
     evaluated = [line for line in run.metrics if "evaluation" in line]
     whole = replace(run, name=LEARNED)
     comparison = compare(task, [whole, *(mixed(run) if settings["parts"] else [])], settings["episodes"])

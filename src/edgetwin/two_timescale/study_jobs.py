@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from edgetwin.evaluation.statistics import Estimate
+from edgetwin.evaluation.statistics import Estimate, scaled
 from edgetwin.evaluation.study import Job
 from edgetwin.problem import Ratio
 
@@ -51,5 +51,4 @@ def cost(share: dict[str, Ratio]) -> Ratio:
 
 def percent(share: Estimate, times: float = 1.0) -> Estimate:
     """A share as percent, after multiplication by `times`."""
-    low, high = share.ci95 or (None, None)
-    return Estimate(100 * times * share.mean, None if low is None or high is None else (100 * times * low, 100 * times * high))
+    return scaled(share, 100 * times)
