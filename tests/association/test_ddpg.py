@@ -9,7 +9,7 @@ import pytest
 
 import edgetwin as et
 from edgetwin import registry
-from edgetwin.association import ddpg, negotiation, placement_critic
+from edgetwin.association import ddpg, placement_actor, placement_critic
 from edgetwin.association.placement import NEAR_HZ, NEAR_S
 from edgetwin.association.placement_sight import Seen, seen
 from edgetwin.learning import arrays, trainer
@@ -37,7 +37,7 @@ def sight(task, states):
 @pytest.fixture(scope="module")
 def actor():
     """One whose numbers matter from the first round: its last layers are not small."""
-    fresh = negotiation.actor(jax.random.key(5))
+    fresh = placement_actor.actor(jax.random.key(5))
     drawn = iter(jax.random.split(jax.random.key(6), 100))
     return jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(next(drawn), leaf.shape), fresh)
 
@@ -78,7 +78,9 @@ def test_who_is_absent_counts_nowhere(task, states, sight, actor, critic):
         wire=sight.wire[:, 1:], root_work=sight.root_work[:, 1:], air=sight.air[:, 1:], capacity=sight.capacity * 12 / 11
     )
     same = without._replace(capacity=gone.capacity)
-    np.testing.assert_allclose(negotiation.opening_scores(actor, same), negotiation.opening_scores(actor, gone), atol=2e-4)
+    np.testing.assert_allclose(
+        placement_actor.opening_logits(actor, same), placement_actor.opening_logits(actor, gone), atol=2e-4
+    )
     at = jax.nn.one_hot(jnp.arange(12) % 4, 4)[None].repeat(6, axis=0).at[:, 0].set(0)
     both = [placement_critic.value(critic, *each, jnp.ones((6, 4), bool)) for each in ((same, at), (gone, at[:, 1:]))]
     np.testing.assert_allclose(*both, rtol=2e-3)
@@ -94,10 +96,10 @@ def test_servers_and_users_can_be_renumbered(sight, actor, critic):
         sight.cpu[:, order],
         sight.capacity[:, order],
     )
-    worth, again = (negotiation.opening_scores(actor, each) for each in (sight, other))
+    worth, again = (placement_actor.opening_logits(actor, each) for each in (sight, other))
     np.testing.assert_allclose(again, worth[:, order], atol=1e-4)
     assert np.ptp(worth, axis=1).min() > 1e-3, "servers differ, so must what is said of them"
-    preference, renumbered = (negotiation.preferences(actor, each, jnp.ones((6, 4), bool))[0] for each in (sight, other))
+    preference, renumbered = (placement_actor.associated(actor, each, jnp.ones((6, 4), bool))[0] for each in (sight, other))
     np.testing.assert_allclose(renumbered, preference[:, users][:, :, order], atol=1e-3)
     at = jax.nn.one_hot(jnp.arange(12) % 4, 4)[None].repeat(6, axis=0)
     all_open = jnp.ones((6, 4), bool)
@@ -108,35 +110,35 @@ def test_servers_and_users_can_be_renumbered(sight, actor, critic):
     )
 
 
-def test_users_lean_to_open_servers_only_and_each_to_one_in_all(sight, actor):
+def test_users_associate_with_open_servers_only_and_each_with_one_in_all(sight, actor):
     is_open = jnp.asarray([[True, False, True, True]] * 6)
-    _, lean = negotiation.preferences(actor, sight, is_open)
-    np.testing.assert_allclose(lean.sum(axis=-1), 1, rtol=1e-5)
-    assert lean[:, :, 1].max() < 1e-5
+    _, soft = placement_actor.associated(actor, sight, is_open)
+    np.testing.assert_allclose(soft.sum(axis=-1), 1, rtol=1e-5)
+    assert soft[:, :, 1].max() < 1e-5
 
 
 def test_the_action_is_the_placement_that_the_actor_thinks_of(task, states, sight, actor):
     """Scores keep order and margins: (23)'s projection makes of the action what it makes of the preferences."""
     capacity = jnp.asarray(task.capacity)
-    worth = negotiation.limited(negotiation.opening_scores(actor, sight)) + jnp.asarray([0.5, -1.0, 0.2, -0.4])
+    worth = placement_actor.limited(placement_actor.opening_logits(actor, sight)) + jnp.asarray([0.5, -1.0, 0.2, -0.4])
     is_open = ddpg.opened(worth, capacity, sight.present)
-    preference, _ = negotiation.preferences(actor, sight, is_open)
+    preference, _ = placement_actor.associated(actor, sight, is_open)
     at = ddpg.hosted(preference, is_open, capacity, sight.present)
-    action = task.action(negotiation.scores(worth, preference))
+    action = task.action(placement_actor.scores(worth, preference))
     assert jnp.abs(action.servers).max() <= 1 + 1e-6
     np.testing.assert_array_equal(jax.vmap(task.host_of)(states, action), at.argmax(axis=-1))
     np.testing.assert_array_equal(at.sum(axis=-1), 1)
     assert (at.sum(axis=1) <= capacity).all()
 
 
-def test_a_door_s_gain_is_what_trying_it_gives(task, sight, actor, critic):
+def test_what_opening_gains_is_what_trying_it_gives(task, sight, actor, critic):
     capacity = jnp.asarray(task.capacity)
     is_open = jnp.asarray([[True, True, False, False], [True, True, True, True], [False, True, True, False]] * 2)
-    gains = ddpg.door_gains(actor, critic, sight, is_open, capacity)
+    gains = ddpg.opening_gains(actor, critic, sight, is_open, capacity)
 
     @jax.jit
     def worth(opens):
-        preference, _ = negotiation.preferences(actor, sight, opens)
+        preference, _ = placement_actor.associated(actor, sight, opens)
         at = ddpg.hosted(preference, opens, capacity, sight.present)
         return placement_critic.value(critic, sight, at, at.any(axis=-2))
 
@@ -149,18 +151,18 @@ def test_a_door_s_gain_is_what_trying_it_gives(task, sight, actor, critic):
     assert (np.asarray(gains)[1] != 0).any()
 
 
-def test_doors_follow_the_mean_over_draws(task, sight, actor, critic):
-    """Summed over all draws of the other doors, what `actor_loss` follows is the derivative of the mean of Q in a door's probability."""
+def test_opening_follows_the_mean_over_draws(task, sight, actor, critic):
+    """Summed over all draws of the other servers, what `actor_loss` follows is the derivative of the mean of Q in a server's probability."""
     capacity, one = jnp.asarray([12, 12, 12, 12]), chosen(sight, slice(0, 1))
     probability = np.array([0.3, 0.6, 0.5, 0.8])
 
     @jax.jit
     def worth(opens):
-        preference, _ = negotiation.preferences(actor, one, opens)
+        preference, _ = placement_actor.associated(actor, one, opens)
         at = ddpg.hosted(preference, opens, capacity, one.present)
         return placement_critic.value(critic, one, at, at.any(axis=-2))[0]
 
-    gains_of = jax.jit(lambda opens: ddpg.door_gains(actor, critic, one, opens, capacity)[0])
+    gains_of = jax.jit(lambda opens: ddpg.opening_gains(actor, critic, one, opens, capacity)[0])
 
     sets = [np.array([bool(number >> bit & 1) for bit in range(4)]) for number in range(1, 16)]
     values = {tuple(opens): float(worth(jnp.asarray(opens)[None])) for opens in sets}
@@ -195,8 +197,8 @@ def test_what_is_to_be_learned_ends_with_a_termination(task, sight, actor, criti
     batch = Transition(sight, None, jnp.linspace(-3, -2, 6), sight, ended)
     np.testing.assert_array_equal(ddpg.target(actor, critic, batch, 0.0, capacity), batch.reward)
     y = ddpg.target(actor, critic, batch, 0.7, capacity)
-    is_open = ddpg.opened(negotiation.opening_scores(actor, sight), capacity, sight.present)
-    at = ddpg.hosted(negotiation.preferences(actor, sight, is_open)[0], is_open, capacity, sight.present)
+    is_open = ddpg.opened(placement_actor.opening_logits(actor, sight), capacity, sight.present)
+    at = ddpg.hosted(placement_actor.associated(actor, sight, is_open)[0], is_open, capacity, sight.present)
     following = placement_critic.value(critic, sight, at, at.any(axis=-2))
     np.testing.assert_allclose(y, batch.reward + 0.7 * np.where(ended, 0, following), rtol=1e-5)
 

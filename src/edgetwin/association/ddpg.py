@@ -1,7 +1,7 @@
-"""`ddpg`: multi-agent DDPG (Algorithm 1) as it takes to learn placement: actors that negotiate, a critic that adds up servers, credit for doors.
+"""`ddpg`: multi-agent DDPG (Algorithm 1) as it takes to learn placement: actors pass messages, the critic adds up servers, opening gets credit.
 
-(28) is followed where it leads: along the critic's derivative by whom users lean to, and, since a door is open or shut, along the
-difference that each door alone makes to the critic. The rest is as printed: noise (29), replay, (31), slow copies.
+(28) is followed where it leads: along the critic's derivative by the soft association, and, since a server is open or closed, along the
+difference that each server's opening alone makes to the critic. The rest is as printed: noise (29), replay, (31), slow copies.
 """
 
 from dataclasses import replace
@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from edgetwin.association import negotiation, placement_critic, projection
-from edgetwin.association.negotiation import Actor
+from edgetwin.association import placement_actor, placement_critic, projection
 from edgetwin.association.placement import NEAR_S, Action, PlacementTask
+from edgetwin.association.placement_actor import Actor
 from edgetwin.association.placement_critic import Critic
 from edgetwin.association.placement_sight import Seen, seen
 from edgetwin.learning.learner import Learner
@@ -22,15 +22,15 @@ from edgetwin.learning.networks import towards
 from edgetwin.learning.off_policy import Method, Transition, off_policy
 
 BLOCK_SLOTS = 1600
-WORTH_DECAY = 1e-3
-"""What a door's worth pays for being far from 0, from where learning would not bring it back"""
+LOGIT_DECAY = 1e-3
+"""The weight of the square of opening logits in the actor's loss: far from 0 they would hardly be learned any more"""
 
 
 class Settings(NamedTuple):
     """Hyperparameters: γ = `discount`, α_π = `policy_learning_rate`, α_Q = `learning_rate`, both Adam's, both falling over `anneal_slots`.
 
-    `noise_std` is that of 𝔑 in (29) on what opening is worth, once for each server and once for all of them together, and
-    `association_noise_s` that on what users think of servers. `actor_batch` of the `batch` placements teach the actor, which waits for
+    `noise_std` is that of 𝔑 in (29) on opening logits, once for each server and once for all of them together, and
+    `association_noise_s` that on users' preferences. `actor_batch` of the `batch` placements teach the actor, which waits for
     `critic_first` updates of the critic. Where users are about to change servers a gradient can be a hundred times the usual:
     `gradient_limit`.
     """
@@ -80,47 +80,47 @@ def hosted(preference: jax.Array, is_open: jax.Array, capacity: jax.Array, prese
     return at.reshape(preference.shape).astype(jnp.float32)
 
 
-def opened(worth: jax.Array, capacity: jax.Array, present: jax.Array) -> jax.Array:
-    """Which servers open, (batch, servers): those worth it, and always enough for all.     association (23)"""
-    return jax.vmap(lambda score, there: projection.opened(score, capacity, there.sum()))(worth, present)
+def opened(logits: jax.Array, capacity: jax.Array, present: jax.Array) -> jax.Array:
+    """Which servers open, (batch, servers): those with logits above 0, and always enough for all.     association (23)"""
+    return jax.vmap(lambda score, there: projection.opened(score, capacity, there.sum()))(logits, present)
 
 
-def door_gains(actor: Actor, critic: Critic, sight: Seen, is_open: jax.Array, capacity: jax.Array) -> jax.Array:
-    """What each server's being open rather than shut makes of Q, the others as they are and users placed anew: (batch, servers).
+def judged(actor: Actor, critic: Critic, sight: Seen, is_open: jax.Array, capacity: jax.Array) -> jax.Array:
+    """Q of the placement that the actor makes with these servers open, (batch,)."""
+    preference, _ = placement_actor.associated(actor, sight, is_open)
+    at = hosted(preference, is_open, capacity, sight.present)
+    return placement_critic.value(critic, sight, at, at.any(axis=-2))
 
-    0 where shutting it would leave users without a place.
+
+def opening_gains(actor: Actor, critic: Critic, sight: Seen, is_open: jax.Array, capacity: jax.Array) -> jax.Array:
+    """What each server's being open rather than closed makes of Q, the others as they are and users placed anew: (batch, servers).
+
+    0 where closing it would leave users without a place.
     """
-    servers = is_open.shape[-1]
-    one_by_one = jnp.eye(servers, dtype=bool)[:, None]
-    others = jnp.concatenate([is_open[None], is_open[None] ^ one_by_one])
-
-    def valued(opens: jax.Array) -> jax.Array:
-        preference, _ = negotiation.preferences(actor, sight, opens)
-        at = hosted(preference, opens, capacity, sight.present)
-        return placement_critic.value(critic, sight, at, at.any(axis=-2))
-
-    worth = jax.vmap(valued)(others)
-    change = worth[1:] - worth[0]
-    enough = (others[1:] * capacity).sum(axis=-1) >= sight.present.sum(axis=-1)
+    one_by_one = jnp.eye(is_open.shape[-1], dtype=bool)[:, None]
+    tried = jnp.concatenate([is_open[None], is_open[None] ^ one_by_one])
+    values = jax.vmap(lambda opens: judged(actor, critic, sight, opens, capacity))(tried)
+    change = values[1:] - values[0]
+    enough = (tried[1:] * capacity).sum(axis=-1) >= sight.present.sum(axis=-1)
     return jnp.where(enough, jnp.where(is_open.T, -change, change), 0).T
 
 
 def actor_loss(actor: Actor, critic: Critic, sight: Seen, noise: jax.Array, capacity: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """−E[Q(s, π(s))] in the two parts that (28) and (30) come to: by whom users lean to, and by the doors. noise: (batch, servers), in [0, 1).
+    """−E[Q(s, π(s))] in the two parts that (28) and (30) come to: by association, and by opening. noise: (batch, servers), in [0, 1).
 
-    Doors are drawn with the probability that their worth says. Returns the loss and E[Q] of what was drawn, placed.
+    Servers are drawn open with the probability that their logits say. Returns the loss and E[Q] of what was drawn, placed.
     """
-    unlimited = negotiation.opening_scores(actor, sight)
-    worth = negotiation.limited(unlimited)
+    unlimited = placement_actor.opening_logits(actor, sight)
+    logits = placement_actor.limited(unlimited)
     logistic = jnp.log(noise + 1e-6) - jnp.log1p(1e-6 - noise)
-    is_open = opened(worth + logistic, capacity, sight.present)
-    preference, lean = negotiation.preferences(actor, sight, is_open)
+    is_open = opened(logits + logistic, capacity, sight.present)
+    preference, soft = placement_actor.associated(actor, sight, is_open)
     at = hosted(jax.lax.stop_gradient(preference), is_open, capacity, sight.present)
-    by_leaning = placement_critic.value(critic, sight, lean, at.any(axis=-2))
-    gains = jax.lax.stop_gradient(door_gains(actor, critic, sight, is_open, capacity))
-    by_doors = (jax.nn.sigmoid(worth) * gains).sum(axis=-1)
-    firm = WORTH_DECAY * jnp.mean((unlimited**2).sum(axis=-1))
-    return firm - jnp.mean(by_leaning + by_doors), jnp.mean(placement_critic.value(critic, sight, at, at.any(axis=-2)))
+    by_association = placement_critic.value(critic, sight, soft, at.any(axis=-2))
+    gains = jax.lax.stop_gradient(opening_gains(actor, critic, sight, is_open, capacity))
+    by_opening = (jax.nn.sigmoid(logits) * gains).sum(axis=-1)
+    decay = LOGIT_DECAY * jnp.mean((unlimited**2).sum(axis=-1))
+    return decay - jnp.mean(by_association + by_opening), jnp.mean(placement_critic.value(critic, sight, at, at.any(axis=-2)))
 
 
 def critic_loss(critic: Critic, sight: Seen, host: jax.Array, target: jax.Array) -> jax.Array:
@@ -134,15 +134,13 @@ def target(slow_actor: Actor, slow_critic: Critic, batch: Transition, discount: 
     if discount == 0:
         return batch.reward
     following = batch.following
-    is_open = opened(negotiation.opening_scores(slow_actor, following), capacity, following.present)
-    preference, _ = negotiation.preferences(slow_actor, following, is_open)
-    at = hosted(preference, is_open, capacity, following.present)
-    worth = placement_critic.value(slow_critic, following, at, at.any(axis=-2))
-    return batch.reward + discount * jnp.where(batch.terminated, 0.0, worth)
+    is_open = opened(placement_actor.opening_logits(slow_actor, following), capacity, following.present)
+    value = judged(slow_actor, slow_critic, following, is_open, capacity)
+    return batch.reward + discount * jnp.where(batch.terminated, 0.0, value)
 
 
 def ddpg(task: PlacementTask, settings: Settings = Settings()) -> Learner:  # noqa: B008
-    """Multi-agent DDPG with actors that negotiate. A placement does not change what follows it, so by default the future does not count.
+    """Multi-agent DDPG with actors that pass messages. A placement does not change what follows it, so by default the future does not count.
 
     Raises InputError for settings without sense.
     """
@@ -152,7 +150,7 @@ def ddpg(task: PlacementTask, settings: Settings = Settings()) -> Learner:  # no
 
     def init(key: jax.Array) -> Learned:
         actor_key, critic_key = jax.random.split(key)
-        actor, critic = negotiation.actor(actor_key), placement_critic.critic(critic_key)
+        actor, critic = placement_actor.actor(actor_key), placement_critic.critic(critic_key)
         return Learned(actor, critic, actor, critic, actor_adam.init(actor), critic_adam.init(critic), jnp.zeros((), jnp.int32))
 
     def remember(observations: Any) -> Seen:
@@ -160,14 +158,16 @@ def ddpg(task: PlacementTask, settings: Settings = Settings()) -> Learner:  # no
 
     def decided(actor: Actor, sight: Seen, noise: Any = (0.0, 0.0)) -> Action:
         """(29), and without noise the policy itself."""
-        worth = negotiation.limited(negotiation.opening_scores(actor, sight)) + noise[0]
-        is_open = opened(worth, capacity, sight.present)
-        preference, _ = negotiation.preferences(actor, sight, is_open)
-        return task.action(negotiation.scores(worth, preference + noise[1]))
+        logits = placement_actor.limited(placement_actor.opening_logits(actor, sight)) + noise[0]
+        preference, _ = placement_actor.associated(actor, sight, opened(logits, capacity, sight.present))
+        return task.action(placement_actor.scores(logits, preference + noise[1]))
 
     def explore(learned: Learned, states: Any, sight: Seen, noise: jax.Array, slots: jax.Array) -> tuple[jax.Array, Action]:
-        doors, pairs = noise[:, :servers] + noise[:, servers : servers + 1], noise[:, servers + 1 :].reshape(-1, users, servers)
-        scaled = settings.noise_std * doors, settings.association_noise_s / NEAR_S * pairs
+        openings, pairs = (
+            noise[:, :servers] + noise[:, servers : servers + 1],
+            noise[:, servers + 1 :].reshape(-1, users, servers),
+        )
+        scaled = settings.noise_std * openings, settings.association_noise_s / NEAR_S * pairs
         action = decided(learned.actor, sight, scaled)
         return jax.vmap(task.host_of)(states, action), action
 

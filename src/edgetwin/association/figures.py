@@ -35,7 +35,8 @@ from edgetwin.evaluation.study import Job, Results, Scale, Study, Table, chosen
 LEVELS = ("nearest", "greedy", "optimum")
 PRICES = (0.0, 0.5, 1.0, 2.0, 4.0)
 """Of an open server, s: ϕ of (25)."""
-PRICED_NETWORKS = {"quick": 16, "full": 64}
+PRINTED_ON = {"quick": SIZES[:1], "full": SIZES}
+PRICED_NETWORKS = {"quick": 8, "full": 64}
 DEAR = 4.0
 MUCH, SETTLED = 10.0, 2.0
 """What counts as much more, and as no change any more, %."""
@@ -44,7 +45,8 @@ READING = "reading of (25) in which all servers stay open"
 
 
 def _fig7_jobs(scale: Scale) -> list[Job]:
-    jobs = [job for size in SIZES for job in (*training_jobs(size, scale), printed_job(size, scale), rules_job(size, scale))]
+    jobs = [job for size in SIZES for job in (*training_jobs(size, scale), rules_job(size, scale))]
+    jobs += [printed_job(size, scale) for size in PRINTED_ON[scale]]
     return jobs + [
         Job(
             f"opening prices, {size}",
@@ -67,6 +69,11 @@ def _first(results: Results, size: Size, policy: str) -> np.ndarray:
     return rule_costs(results, size, policy)[:, FIRST]
 
 
+def _shown(results: Results, size: Size) -> list[str]:
+    """The algorithms that were trained on a size: at quick scale the printed one on the smallest alone."""
+    return [name for name in (PRINTED, LEARNED) if chosen(results, scenario=size.scenario, shown=name)]
+
+
 def _fig7_pictures(results: Results) -> dict[str, Figure]:
     found, levels = {}, {}
     for size in SIZES:
@@ -74,7 +81,7 @@ def _fig7_pictures(results: Results) -> dict[str, Figure]:
             name: [
                 (value["curve"]["slots"], value["curve"]["cost"]) for value in chosen(results, scenario=size.scenario, shown=name)
             ]
-            for name in (LEARNED, PRINTED)
+            for name in _shown(results, size)
         }
         levels[size] = chosen(results, scenario=size.scenario, shown="rules")[0]["evaluated"]
     metric = "cost J per placement, s"
@@ -114,17 +121,12 @@ def _fig7_tables(results: Results) -> list[Table]:
     rows: list[list[str | float | Estimate | None]] = []
     for size in SIZES:
         best = _first(results, size, "optimum")
-        runs = chosen(results, scenario=size.scenario, shown=LEARNED)
-        learned = costs(results, size, LEARNED)[:, :, FIRST]
         rows += [
             [str(size), rule, sampled(_first(results, size, rule)), above(_first(results, size, rule), best), None]
             for rule in RULES
         ]
-        printed = costs(results, size, PRINTED)[:, :, FIRST]
-        for name, each, values in (
-            (PRINTED, printed, chosen(results, scenario=size.scenario, shown=PRINTED)),
-            (LEARNED, learned, runs),
-        ):
+        for name in _shown(results, size):
+            each, values = costs(results, size, name)[:, :, FIRST], chosen(results, scenario=size.scenario, shown=name)
             mean = each.mean(axis=0)
             label = f"{name}, {len(each)} seed{'s' * (len(each) > 1)}"
             rows.append([str(size), label, sampled(mean), above(mean, best), float(values[0]["updates"])])

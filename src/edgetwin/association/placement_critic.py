@@ -4,7 +4,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from edgetwin.association.negotiation import each
 from edgetwin.association.placement_sight import Seen
 from edgetwin.learning.networks import MLP, mlp
 
@@ -46,15 +45,15 @@ def value(critic: Critic, seen: Seen, at: jax.Array, hosting: jax.Array) -> jax.
     servers, users = seen.cpu.shape[-1], jnp.maximum(seen.present.sum(axis=-1), 1)
     share = servers / users[..., None, None]
     work, wire = seen.root_work, seen.wire
-    looks = each(critic.looks, jnp.stack([work, work**2, wire.mean(axis=-1)], axis=-1))
+    looks = critic.looks(jnp.stack([work, work**2, wire.mean(axis=-1)], axis=-1))
     user = jnp.concatenate([jnp.ones_like(work)[..., None], work[..., None], looks], axis=-1)
     sums = jnp.einsum("...us,...ul->...sl", at, user) * share
     wired = (at * wire).sum(axis=-2)[..., None] * share
     speed = jnp.stack([seen.cpu, 1 / (3 * seen.cpu)], axis=-1)
-    squares = sums**2 * jax.nn.softplus(each(critic.squares, speed))
+    squares = sums**2 * jax.nn.softplus(critic.squares(speed))
     inputs = [sums, wired, squares, speed, hosting.astype(jnp.float32)[..., None]]
-    hosted = each(critic.servers, jnp.concatenate(inputs, axis=-1))[..., 0]
+    hosted = critic.servers(jnp.concatenate(inputs, axis=-1))[..., 0]
     of_servers = (hosted - squares.sum(axis=-1) / 10 - wired[..., 0]).mean(axis=-1)
     air = jnp.where(seen.present, seen.air, 0)
-    of_users = each(critic.users, jnp.stack([jnp.log1p(10 * air), work**2], axis=-1))[..., 0] * seen.present
+    of_users = critic.users(jnp.stack([jnp.log1p(10 * air), work**2], axis=-1))[..., 0] * seen.present
     return of_servers + of_users.sum(axis=-1) / users + critic.air_weight * air.sum(axis=-1) / users + critic.bias

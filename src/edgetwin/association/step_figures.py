@@ -22,7 +22,7 @@ from edgetwin.evaluation.plots import GRID, say_it_as_it_is
 from edgetwin.evaluation.statistics import Estimate
 from edgetwin.evaluation.study import Job, Results, Scale, Study, Table
 
-STEP_NETWORKS = {"quick": 8, "full": 32}
+STEP_NETWORKS = {"quick": 6, "full": 32}
 STEP_RULES = ("nearest", "greedy", "optimum")
 LATE = slice(10, STEPS)
 SAME = 1.0
