@@ -1,0 +1,35 @@
+"""What a host counts, for Prometheus: messages by what became of them, how long a group takes to be durable, what waits."""
+
+from collections import Counter as Tally
+from collections.abc import Iterable
+from typing import Any
+
+from prometheus_client import Counter, Gauge, Histogram
+
+MESSAGES = Counter("edgetwin_messages_total", "Messages by what became of them", ["host", "status", "reason"])
+COMMIT = Histogram(
+    "edgetwin_commit_seconds",
+    "From taking a group of messages to having it on disk",
+    ["host"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+PENDING = Gauge("edgetwin_pending_messages", "Messages that wait to be written", ["host"])
+TWINS = Gauge("edgetwin_twins", "Twins that a host holds", ["host"])
+UNAVAILABLE = Counter("edgetwin_store_unavailable_total", "Times that a store could not be written to", ["host"])
+
+
+class HostMetrics:
+    """The metrics of one host."""
+
+    def __init__(self, host: str):
+        self._host = host
+        self.commit_s = COMMIT.labels(host)
+        self.pending = PENDING.labels(host)
+        self.twins = TWINS.labels(host)
+        self.unavailable = UNAVAILABLE.labels(host)
+
+    def count(self, answers: Iterable[tuple[Any, Any, Any]]) -> None:
+        """Counts the acknowledgements of a group."""
+        tally = Tally((ack.status, ack.reason or "") for _, acks, _ in answers for ack in acks)
+        for (status, reason), number in tally.items():
+            MESSAGES.labels(self._host, status, reason).inc(number)

@@ -1,0 +1,87 @@
+"""What a host asks of a store: twins loaded, changes committed as one, history read. `sqlite.py` and `postgres.py` each are one.
+
+A store belongs to one host and is called from one thread. What `commit` returned from is on disk; what it raised on is not, or, where a
+connection broke in between, may be: then the host loads its twins anew before it goes on.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from edgetwin.errors import InputError
+from edgetwin.twin.messages import Quarantined
+from edgetwin.twin.record import Entry, Twin
+
+QUARANTINE_KEPT = 1_000_000
+"""Messages in quarantine beyond which the oldest go."""
+
+Key = tuple[str, int, int]
+"""A message: device, boot_id, seq."""
+
+
+class StoreUnavailable(Exception):
+    """The store cannot take changes now: its disk is full, its server is away. Devices keep their data; the host tries again."""
+
+
+class StoreRefused(InputError):
+    """The store is damaged, of a newer version, or not of this program. Nothing in it was changed."""
+
+
+class Batch(NamedTuple):
+    """Changes that are committed together: twins as they are afterwards, their new entries, and messages for quarantine."""
+
+    twins: Sequence[Twin] = ()
+    entries: Sequence[Entry] = ()
+    quarantined: Sequence[Quarantined] = ()
+
+
+class Store(Protocol):
+    """A host's durable memory. Every method may raise StoreUnavailable."""
+
+    def reader(self) -> "Store":
+        """The same store for another thread, which may only read."""
+
+    def twins(self) -> list[Twin]:
+        """All twins that this host owns."""
+
+    def erased(self) -> set[str]:
+        """`digest`s of devices whose data was erased."""
+
+    def known(self, keys: Sequence[Key]) -> set[Key]:
+        """Those of the messages that are in the log."""
+
+    def commit(self, batch: Batch) -> set[str]:
+        """Makes the batch durable, all or nothing of each twin; returns ids of twins that another owner or epoch holds, left unchanged."""
+
+    def create(self, twin: Twin) -> None:
+        """A new twin. Where one of that id is there nothing changes."""
+
+    def erase(self, twin: str) -> None:
+        """Takes away the twin, its log, and what its device has in quarantine; only its `digest` stays."""
+
+    def entries(self, twin: str, limit: int, before: tuple[int, int] | None = None) -> list[Entry]:
+        """The newest entries before a (boot_id, seq), newest first."""
+
+    def history(self, twin: str) -> tuple[int, dict, Iterator[Entry]]:
+        """Where the log begins: revision and state; and all entries since, in order of (boot_id, seq)."""
+
+    def trim(self, twin: str, before_s: float) -> int:
+        """Folds entries measured before a time into the state that the log begins with; returns how many. The newest applied one stays."""
+
+    def quarantined(self, limit: int, device: str | None = None) -> list[Quarantined]:
+        """The newest messages in quarantine, newest first."""
+
+    def quarantine_counts(self) -> dict[str, int]:
+        """How many messages there are by reason."""
+
+    def close(self) -> None: ...
+
+
+def digest(device: str) -> str:
+    """What is kept of an erased device's name, so that what it still sends is refused and not kept."""
+    return hashlib.sha256(device.encode()).hexdigest()
+
+
+def last_of_each(twins: Iterable[Twin]) -> list[Twin]:
+    """The last record of each twin."""
+    return list({twin.id: twin for twin in twins}.values())
