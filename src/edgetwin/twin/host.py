@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import structlog
@@ -170,7 +171,7 @@ class Host:
         for twin in list(self._twins.values()):
             before_s = self._clock() - self.kinds[twin.kind].retention_s
             with suppress(StoreUnavailable, Full):
-                gone += await self._do(lambda twin=twin, before_s=before_s: self._store.trim(twin.id, before_s))
+                gone += await self._do(partial(self._store.trim, twin.id, before_s))
         return gone
 
     async def entries(self, twin_id: str, limit: int, before: tuple[int, int] | None = None) -> list[Entry]:
@@ -246,13 +247,13 @@ class Host:
                     self._wake.wait()
                 if not self._queue:
                     return
-                group = self._next_group()
-            if isinstance(group, _Errand):
-                self._run_errand(group)
+                letters, errand = self._next()
+            if errand is not None:
+                self._run_errand(errand)
             else:
-                self._write_group(group)
+                self._write_group(letters)
             with self._wake:
-                self._pending -= 1 if isinstance(group, _Errand) else sum(len(letter.arrivals) for letter in group)
+                self._pending -= 1 if errand is not None else sum(len(letter.arrivals) for letter in letters)
             while not self.available:
                 self._turn_away()
                 if self._closing:
@@ -260,18 +261,23 @@ class Host:
                 self._reload()
             self.metrics.pending.set(self._pending)
 
-    def _next_group(self) -> list[_Letter] | _Errand:
-        if isinstance(self._queue[0], _Errand):
-            return self._queue.popleft()  # type: ignore[return-value]
-        group, size = [], 0
-        while (
-            self._queue
-            and isinstance(self._queue[0], _Letter)
-            and (not group or size + len(self._queue[0].arrivals) <= MAX_GROUP)
-        ):
-            group.append(self._queue.popleft())
-            size += len(group[-1].arrivals)
-        return group  # type: ignore[return-value]
+    def _next(self) -> tuple[list[_Letter], _Errand | None]:
+        """What is done next: letters that are written together, or one errand."""
+        letters: list[_Letter] = []
+        size = 0
+        while self._queue:
+            first = self._queue[0]
+            if isinstance(first, _Errand):
+                if letters:
+                    break
+                self._queue.popleft()
+                return [], first
+            if letters and size + len(first.arrivals) > MAX_GROUP:
+                break
+            letters.append(first)
+            size += len(first.arrivals)
+            self._queue.popleft()
+        return letters, None
 
     def _turn_away(self) -> None:
         """Tells all who wait that nothing of theirs was kept."""
@@ -324,7 +330,7 @@ class Host:
         known = self._store.known(self._doubtful(letters))
         answers: list[tuple[asyncio.Future, Any, Exception | None]] = []
         for letter in letters:
-            acks = []
+            acks: list[Ack] = []
             for arrival, line in letter.arrivals:
                 if isinstance(arrival, Update):
                     try:
@@ -341,7 +347,9 @@ class Host:
         self._twins.update(work)
         if fenced:
             for _, acks, _ in answers:
-                acks[:] = [Ack("retry", *ack[1:4], None, "moved") if ack.device in fenced else ack for ack in acks]
+                acks[:] = [
+                    ack._replace(status="retry", revision=None, reason="moved") if ack.device in fenced else ack for ack in acks
+                ]
         self.metrics.count(answers)
         return answers, list(work.values())
 

@@ -86,38 +86,51 @@ def kind_named(kinds: Mapping[str, Kind], name: str) -> Kind:
 
 def checker(kind: Kind) -> Callable[[Update, float], None]:
     """A function of an update and the time now that raises Bad where the kind does not allow it."""
-    properties = {name: (TYPES[one.type], one) for name, one in kind.properties.items()}
+    check_values = _values_checker(kind)
     required = [name for name, one in kind.properties.items() if one.required]
 
     def check(update: Update, now_s: float) -> None:
-        def bad(reason: str, detail: str) -> Bad:
-            return Bad(reason, detail, update.device, update.boot_id, update.seq)
+        try:
+            for name in required:
+                if update.state.get(name) is None:
+                    raise Bad("missing", f"{name}: every update must tell it")
+            check_values(update.state)
+            if update.time_s > now_s + kind.clock_skew_s:
+                raise Bad("clock-skew", f"measured {update.time_s - now_s:.1f} s from now: at most {kind.clock_skew_s:g} s")
+            if update.time_s < now_s - kind.retention_s:
+                raise Bad("too-old", f"measured {now_s - update.time_s:.0f} s ago: history reaches back {kind.retention_s:g} s")
+        except Bad as bad:
+            raise Bad(bad.reason, bad.detail, *update[:3]) from None
 
-        state = update.state
-        for name in required:
-            if state.get(name) is None:
-                raise bad("missing", f"{name}: every update must tell it")
-        for name, value in state.items():
+    return check
+
+
+def checked_values(kind: Kind, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Values of properties, as they are. Raises Bad for the first that the kind does not allow; null is allowed of all."""
+    _values_checker(kind)(values)
+    return values
+
+
+def _values_checker(kind: Kind) -> Callable[[Mapping[str, Any]], None]:
+    properties = {name: (TYPES[one.type], one.minimum, one.maximum, one) for name, one in kind.properties.items()}
+
+    def check(values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
             if name not in properties:
-                raise bad(
+                raise Bad(
                     "unknown-property", f"{name[:100]!r}: there are {', '.join(properties)}{did_you_mean(name, properties)}"
                 )
-            types, allowed = properties[name]
+            types, minimum, maximum, allowed = properties[name]
             if value is None:
                 continue
             if type(value) not in types:
-                raise bad("wrong-type", f"{name}: {allowed.type}, not {type(value).__name__}")
-            if allowed.type == "string":
+                raise Bad("wrong-type", f"{name}: {allowed.type}, not {type(value).__name__}")
+            if types == (str,):
                 if len(value) > allowed.max_length:
-                    raise bad("out-of-range", f"{name}: {len(value)} characters, at most {allowed.max_length}")
-            elif allowed.type != "boolean":
+                    raise Bad("out-of-range", f"{name}: {len(value)} characters, at most {allowed.max_length}")
+            elif types != (bool,) and not minimum <= value <= maximum:
                 if type(value) is float and not math.isfinite(value):
-                    raise bad("not-a-number", f"{name} is not finite")
-                if not allowed.minimum <= value <= allowed.maximum:
-                    raise bad("out-of-range", f"{name} = {value!r:.40}: from {allowed.minimum:g} to {allowed.maximum:g}")
-        if update.time_s > now_s + kind.clock_skew_s:
-            raise bad("clock-skew", f"measured {update.time_s - now_s:.1f} s from now: at most {kind.clock_skew_s:g} s")
-        if update.time_s < now_s - kind.retention_s:
-            raise bad("too-old", f"measured {now_s - update.time_s:.0f} s ago: history reaches back {kind.retention_s:g} s")
+                    raise Bad("not-a-number", f"{name} is not finite")
+                raise Bad("out-of-range", f"{name} = {value!r:.40}: from {minimum:g} to {maximum:g}")
 
     return check

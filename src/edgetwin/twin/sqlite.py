@@ -213,7 +213,7 @@ def check(path: Path) -> None:
 
 def _locked(path: Path) -> IO[bytes]:
     """The file beside the store whose lock says that a process writes to it. The lock ends with the process, however that ends."""
-    lock = open(path.with_name(f"{path.name}.lock"), "ab")
+    lock = path.with_name(f"{path.name}.lock").open("ab")  # noqa: SIM115  (held as long as the store)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -255,7 +255,8 @@ def _twin(row: Sequence[Any]) -> Twin:
 
 
 def _entry(row: Sequence[Any]) -> Entry:
-    return Entry(*row[:-1], json.loads(row[-1]))
+    twin, boot_id, seq, revision, measured_s, received_s, changes = row
+    return Entry(twin, boot_id, seq, revision, measured_s, received_s, json.loads(changes))
 
 
 def _json(value: Any) -> str:

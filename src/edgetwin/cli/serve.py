@@ -1,0 +1,38 @@
+"""`edgetwin serve`: the live twin layer in one process."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from edgetwin.cli.shared import app
+from edgetwin.errors import InputError
+
+LIVE = "pip install 'edgetwin[live]'"
+
+
+@app.command
+def serve(
+    *,
+    data: Annotated[Path, Parameter(help="Folder of the stores; made where there is none.")] = Path("edgetwin-twins"),
+    hosts: Annotated[list[str] | None, Parameter(name="--host", help="Name of an edge host; give one for each.")] = None,
+    store: Annotated[
+        str, Parameter(help="sqlite: a file for each host; or postgresql://USER@HOST/DATABASE, which they share.")
+    ] = "sqlite",
+    kinds: Annotated[Path | None, Parameter(help="TOML file of kinds of twins, instead of the built-in ones.")] = None,
+    listen: Annotated[str, Parameter(help="ADDRESS:PORT. Beyond loopback a token file is needed.")] = "127.0.0.1:8700",
+    token_file: Annotated[Path | None, Parameter(help="File with the token that every request must carry.")] = None,
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Parameter(help="What is logged at least.")] = "info",
+) -> None:
+    """Serve twins: a control centre and edge hosts in one process, over HTTP and WebSocket.
+
+    Updates are acknowledged once they are on disk. Stops on ^C or SIGTERM after what is under way is answered.
+    """
+    try:
+        from edgetwin.twin import serve as serving
+    except ImportError as error:
+        raise InputError(f"serve needs {error.name}: {LIVE}") from None
+    token = None if token_file is None else serving.token_in(token_file)
+    host, port = serving.address(listen, token)
+    chosen = ["edge-1", "edge-2", "edge-3"] if hosts is None else hosts
+    serving.serve(serving.application(data, chosen, store, kinds or serving.DEFAULT_KINDS, token), host, port, log_level)

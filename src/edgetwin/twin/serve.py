@@ -1,0 +1,92 @@
+"""`edgetwin serve`: a control centre and edge hosts in one process, from options to a running web server."""
+
+import ipaddress
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from edgetwin.errors import InputError
+from edgetwin.twin import logs
+from edgetwin.twin.http import app
+from edgetwin.twin.kinds import DEFAULT_KINDS, read_kinds
+from edgetwin.twin.messages import NAME
+from edgetwin.twin.service import Service
+from edgetwin.twin.sqlite import SQLiteStore
+from edgetwin.twin.store import Store
+
+CENTRE = "centre"
+GRACE_S = 10
+
+
+def stores_for(data: Path, hosts: Sequence[str], store: str) -> dict[str, Store]:
+    """A store for the centre and each host: files below `data`, or parts of the PostgreSQL database at the address `store`. Raises InputError."""
+    names = [CENTRE, *hosts]
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise InputError(f"host {name!r}: letters, digits, _ and -, at most 128, not beginning with _ or -")
+    if len(set(names)) < len(names):
+        raise InputError(f"hosts {', '.join(names)}: each once, and none of them {CENTRE}, which is the control centre's")
+    if store == "sqlite":
+        return {name: SQLiteStore(data / f"{name}.sqlite") for name in names}
+    if not store.startswith(("postgresql://", "postgres://")):
+        raise InputError(f"store {store!r}: sqlite, or postgresql://USER@HOST/DATABASE")
+    try:
+        from edgetwin.twin.postgres import PostgresStore
+    except ImportError:
+        raise InputError("a PostgreSQL store needs psycopg: pip install 'edgetwin[postgres]'") from None
+    return {name: PostgresStore(store, name) for name in names}
+
+
+def application(
+    data: Path, hosts: Sequence[str], store: str = "sqlite", kinds: Path = DEFAULT_KINDS, token: str | None = None
+) -> ASGIApp:
+    """The service's ASGI application. Raises InputError for options without sense, StoreRefused for stores that cannot be used."""
+    read = read_kinds(kinds)
+    data.mkdir(parents=True, exist_ok=True)
+    return app(Service(stores_for(data, hosts, store), read, data / "services.json"), token)
+
+
+def address(listen: str, token: str | None) -> tuple[str, int]:
+    """HOST:PORT in two. Raises InputError for what is none, and for an address beyond loopback without a token."""
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        raise InputError(f"listen {listen!r}: ADDRESS:PORT, for example 127.0.0.1:8700") from None
+    if not port.isdecimal() or int(port) > 65535:
+        raise InputError(f"listen {listen!r}: the port is a number from 0 to 65535")
+    if not loopback and token is None:
+        raise InputError(f"listen {listen!r} is reachable from elsewhere: give a token file, or listen on 127.0.0.1")
+    return host, int(port)
+
+
+def serve(application: ASGIApp, host: str, port: int, log_level: str = "info") -> None:
+    """Serves until SIGINT or SIGTERM; then takes no more, answers what is under way, and closes the stores."""
+    logs.set_up(log_level)
+    config = uvicorn.Config(
+        application,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=GRACE_S,
+        ws_max_size=4 * 2**20,
+        ws_per_message_deflate=False,
+        backlog=2048,
+    )
+    uvicorn.Server(config).run()
+
+
+def token_in(path: Path) -> str:
+    """The token in a file. Raises InputError where there is none of at least 16 characters."""
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a token ({error})") from None
+    if len(token) < 16 or any(character.isspace() for character in token):
+        raise InputError(f"{path}: a token is one word of at least 16 characters")
+    return token

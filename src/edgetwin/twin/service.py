@@ -1,0 +1,152 @@
+"""A service of twins in one process: the centre with its hosts, service twins, forecasts of silent devices, and what is done from time to time."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from edgetwin.errors import InputError
+from edgetwin.files import write_bytes
+from edgetwin.twin import silence, views
+from edgetwin.twin.centre import Centre, Place
+from edgetwin.twin.host import Host, Refused
+from edgetwin.twin.kinds import Kind
+from edgetwin.twin.messages import NAME
+from edgetwin.twin.record import Twin
+from edgetwin.twin.services import Change, Services, definition_from
+from edgetwin.twin.store import Store
+
+TRIM_EVERY_S = 300.0
+
+log = structlog.get_logger("edgetwin.twin.service")
+
+
+class Service:
+    """Hosts over the given stores, the first of which is the centre's, and the service twins defined in a file, which is written as they change."""
+
+    def __init__(
+        self,
+        stores: Mapping[str, Store],
+        kinds: Mapping[str, Kind],
+        definitions: Path,
+        places: Mapping[str, Place] | None = None,
+        clock: Callable[[], float] = time.time,
+    ):
+        self._definitions_file, self._clock = definitions, clock
+        self._definitions = _read_definitions(definitions)
+        self.services = Services({name: definition_from(one) for name, one in self._definitions.items()})
+        hosts = [Host(name, store, kinds, self._heard_from(name), clock) for name, store in stores.items()]
+        self.centre = Centre(hosts, kinds, places)
+        self.services.resynchronise([self._change(host.name, twin) for host in hosts for twin in host.twins.values()])
+        self._trimming: asyncio.Task | None = None
+
+    async def start(self) -> None:
+        """Starts to take messages."""
+        for host in self.centre.hosts.values():
+            host.start()
+        self._trimming = asyncio.create_task(self._trim())
+        log.info("ready", hosts=list(self.centre.hosts), twins=len(self.centre.ids))
+
+    async def close(self) -> None:
+        """Writes what waits and closes the stores."""
+        if self._trimming is not None:
+            self._trimming.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._trimming
+        await self.centre.close()
+        log.info("stopped")
+
+    def view(self, twin_id: str) -> dict[str, Any]:
+        """A twin as plain data, with a forecast where its device is silent. Raises Refused."""
+        return self._views([self.centre.twin(twin_id)])[0]
+
+    def listed(self, after: str, limit: int) -> list[dict[str, Any]]:
+        """Twins in the order of their ids, after one."""
+        return self._views(self.centre.page(after, limit))
+
+    async def erase(self, twin_id: str) -> None:
+        """Erases a twin and all that its device sent, its part in service twins as well. Raises Refused, Full."""
+        await self.centre.erase(twin_id)
+        self.services.remove(twin_id)
+
+    async def quarantine(self, limit: int, device: str | None, host: str | None) -> dict[str, Any]:
+        """The newest messages in quarantine, and how many there are by reason. Raises Refused for an unknown host."""
+        if host is not None and host not in self.centre.hosts:
+            raise Refused(404, f"host {host!r}: there are {', '.join(self.centre.hosts)}")
+        chosen = [self.centre.hosts[host]] if host is not None else list(self.centre.hosts.values())
+        found = [(one.name, message) for one in chosen for message in await one.quarantined(limit, device)]
+        found.sort(key=lambda pair: -pair[1].received_s)
+        counts: dict[str, int] = {}
+        for one in chosen:
+            for reason, number in (await one.quarantine_counts()).items():
+                counts[reason] = counts.get(reason, 0) + number
+        return {"counts": counts, "messages": [views.quarantined_fields(name, message) for name, message in found[:limit]]}
+
+    async def define(self, service_id: str, definition: dict[str, Any]) -> bool:
+        """Defines a service twin, or defines it anew; returns whether there was none. Raises InputError."""
+        if not NAME.fullmatch(service_id):
+            raise InputError(f"service {service_id!r}: letters, digits, _ and -, at most 128, not beginning with _ or -")
+        made, new = definition_from(definition), service_id not in self._definitions
+        await self._keep({**self._definitions, service_id: definition})
+        self.services.define(service_id, made)
+        return new
+
+    async def forget(self, service_id: str) -> None:
+        """Takes a service twin away. Raises Refused."""
+        self._known(service_id)
+        await self._keep({name: one for name, one in self._definitions.items() if name != service_id})
+        self.services.forget(service_id)
+
+    def service_view(self, service_id: str) -> dict[str, Any]:
+        """A service twin as plain data. Raises Refused."""
+        self._known(service_id)
+        return {"id": service_id, "definition": self._definitions[service_id], **self.services.state(service_id, self._clock())}
+
+    def services_listed(self) -> list[dict[str, Any]]:
+        """All service twins."""
+        return [self.service_view(service_id) for service_id in sorted(self._definitions)]
+
+    def _known(self, service_id: str) -> None:
+        if service_id not in self._definitions:
+            raise Refused(404, f"service {service_id!r}: not defined")
+
+    async def _keep(self, definitions: dict[str, Any]) -> None:
+        await asyncio.to_thread(write_bytes, self._definitions_file, json.dumps(definitions, indent=2).encode())
+        self._definitions = definitions
+
+    def _views(self, twins: Sequence[Twin]) -> list[dict[str, Any]]:
+        now_s = self._clock()
+        forecasts = silence.forecasts(twins, self.centre.kinds, now_s)
+        return [views.twin_fields(twin, self.centre.home(twin.id).name, now_s, forecasts.get(twin.id)) for twin in twins]
+
+    def _heard_from(self, host: str) -> Callable[[Sequence[Twin]], None]:
+        def heard(twins: Sequence[Twin]) -> None:
+            self.services.take([self._change(host, twin) for twin in twins])
+
+        return heard
+
+    def _change(self, host: str, twin: Twin) -> Change:
+        return Change(twin.id, twin.kind, host, twin.epoch, twin.revision, twin.reported, twin.measured_s)
+
+    async def _trim(self) -> None:
+        while True:
+            await asyncio.sleep(TRIM_EVERY_S)
+            for host in self.centre.hosts.values():
+                gone = await host.trim()
+                if gone:
+                    log.info("history trimmed", host=host.name, entries=gone)
+
+
+def _read_definitions(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {name: dict(definition) for name, definition in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not the definitions of service twins ({error})") from None

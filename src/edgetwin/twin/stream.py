@@ -1,0 +1,90 @@
+"""A device's WebSocket: lines in, acknowledgements out in the same order, and news of its desired state.
+
+Frames are taken one after the other but need not wait for each other's disk: up to `IN_FLIGHT` are under way, after which the socket is not
+read, so that back-pressure reaches the device.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from edgetwin.twin.centre import Centre
+from edgetwin.twin.host import Refused
+from edgetwin.twin.messages import ack_fields
+from edgetwin.twin.record import Twin
+
+IN_FLIGHT = 16
+UNKNOWN_DEVICE = 4404
+
+
+def stream(centre: Centre) -> Callable[[WebSocket], Awaitable[None]]:
+    """The endpoint of streams into a centre."""
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        device = socket.query_params.get("device")
+        unknown = set(socket.query_params) - {"device"}
+        if unknown:
+            await socket.close(4400, f"{', '.join(sorted(unknown))}: unknown; there is device"[:120])
+            return
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                answers: asyncio.Queue[asyncio.Future] = asyncio.Queue(IN_FLIGHT)
+                if device is not None:
+                    await _send(socket, {"hello": hello(centre.twin(device))})
+                    tasks.create_task(_tell_desired(socket, centre, device))
+                tasks.create_task(_answer(socket, answers))
+                await _read(socket, centre, device, answers)
+                raise WebSocketDisconnect
+        except* Refused as refused:
+            await socket.close(UNKNOWN_DEVICE, str(refused.exceptions[0])[:120])
+        except* WebSocketDisconnect:
+            pass
+
+    return endpoint
+
+
+def hello(twin: Twin) -> dict[str, Any]:
+    """What a device is told first: its last applied message, and what is desired of it."""
+    return {"device": twin.id, "boot_id": twin.boot_id, "seq": twin.seq, **desired(twin)}
+
+
+def desired(twin: Twin) -> dict[str, Any]:
+    """A twin's desired state, as its device is told."""
+    return {"desired": dict(twin.desired), "desired_revision": twin.desired_revision}
+
+
+async def _read(socket: WebSocket, centre: Centre, device: str | None, answers: asyncio.Queue[asyncio.Future]) -> None:
+    while True:
+        message = await socket.receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        frame = message.get("bytes") or (message.get("text") or "").encode(errors="surrogatepass")
+        lines = [line for line in frame.split(b"\n") if line.strip()]
+        await answers.put(asyncio.ensure_future(centre.take(lines, device)))
+
+
+async def _answer(socket: WebSocket, answers: asyncio.Queue[asyncio.Future]) -> None:
+    while True:
+        acks = await (await answers.get())
+        await _send(socket, {"acks": [ack_fields(ack) for ack in acks]})
+
+
+async def _tell_desired(socket: WebSocket, centre: Centre, device: str) -> None:
+    """Tells each change of the desired state, or only the last of several while the device does not read."""
+    changed = asyncio.Event()
+    end_watch = centre.watch(device, lambda twin: changed.set())
+    try:
+        while True:
+            await changed.wait()
+            changed.clear()
+            await _send(socket, desired(centre.twin(device)))
+    finally:
+        end_watch()
+
+
+async def _send(socket: WebSocket, content: dict[str, Any]) -> None:
+    await socket.send_text(json.dumps(content, separators=(",", ":")))
