@@ -13,7 +13,20 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgetwin.twin.messages import Quarantined
-from edgetwin.twin.record import Entry, Twin, folded
+from edgetwin.twin.record import Entry, Twin
+from edgetwin.twin.rows import (
+    CHANGED,
+    OF_DEVICE,
+    TABLES,
+    as_text,
+    entry_of,
+    entry_row,
+    quarantine_row,
+    storable,
+    trimmed,
+    twin_of,
+    twin_row,
+)
 from edgetwin.twin.store import QUARANTINE_KEPT, Batch, Key, StoreRefused, StoreUnavailable, digest
 
 APPLICATION_ID = 0x65747731
@@ -39,11 +52,12 @@ STEPS = (
     """,
 )
 """What each version adds to the one before."""
-TWIN_COLUMNS = ", ".join(Twin._fields)
-ENTRY_COLUMNS = ", ".join(Entry._fields)
-CHANGED = [name for name in Twin._fields if name not in ("id", "kind", "epoch")]
+TWIN_COLUMNS, ENTRY_COLUMNS, QUARANTINE_COLUMNS = (", ".join(TABLES[name]) for name in ("twins", "log", "quarantine"))
 UPDATE_TWIN = f"UPDATE twins SET {', '.join(f'{name} = ?' for name in CHANGED)} WHERE id = ? AND epoch = ?"
 INSERT_ENTRY = f"INSERT INTO log ({ENTRY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+INSERT_QUARANTINED = f"INSERT INTO quarantine ({QUARANTINE_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
+BUSY_MS = 5_000
+"""How long a change waits for other readers and writers of the file."""
 
 
 class SQLiteStore:
@@ -51,20 +65,24 @@ class SQLiteStore:
 
     def __init__(self, path: Path):
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock: IO[bytes] | None = _locked(path)
-        self._connection = _opened(path)
+        self._lock: IO[bytes] | None = locked(path)
+        self._forgetting = False
+        try:
+            self._connection = _opened(path)
+        except BaseException:
+            self._lock.close()
+            raise
 
     def reader(self) -> "SQLiteStore":
         reader = object.__new__(SQLiteStore)
-        reader.path, reader._lock = self.path, None
+        reader.path, reader._lock, reader._forgetting = self.path, None, False
         with reader._reading():
-            reader._connection = _read_only(self.path)
+            reader._connection = read_only(self.path)
         return reader
 
     def twins(self) -> list[Twin]:
         with self._reading():
-            return [_twin(row) for row in self._connection.execute(f"SELECT {TWIN_COLUMNS} FROM twins")]
+            return [twin_of(row) for row in self._connection.execute(f"SELECT {TWIN_COLUMNS} FROM twins")]
 
     def erased(self) -> set[str]:
         with self._reading():
@@ -80,57 +98,50 @@ class SQLiteStore:
             fenced = {twin.id for twin in batch.twins if run(UPDATE_TWIN, _changed(twin)).rowcount == 0}
             if fenced:
                 batch = batch._replace(entries=[entry for entry in batch.entries if entry.twin not in fenced])
-            self._connection.executemany(INSERT_ENTRY, [(*entry[:-1], _json(entry.changes)) for entry in batch.entries])
+            self._connection.executemany(INSERT_ENTRY, [entry_row(entry) for entry in batch.entries])
             self._keep_quarantined(batch.quarantined)
         return fenced
 
     def create(self, twin: Twin) -> None:
-        values = [_json(value) if isinstance(value, dict) else value for value in twin]
+        values = twin_row(twin)
         with self._transaction() as run:
             run(f"INSERT INTO twins ({TWIN_COLUMNS}) VALUES ({', '.join('?' * len(values))}) ON CONFLICT DO NOTHING", values)
             run("DELETE FROM erased WHERE digest = ?", (digest(twin.id),))
 
-    def erase(self, twin: str) -> None:
+    def erase(self, twin: str) -> bool:
+        twin = storable(twin)
         with self._transaction() as run:
-            for table, column in (("twins", "id"), ("log", "twin"), ("base", "twin"), ("quarantine", "device")):
+            for table, column in OF_DEVICE.items():
                 run(f"DELETE FROM {table} WHERE {column} = ?", (twin,))
             run("INSERT INTO erased VALUES (?) ON CONFLICT DO NOTHING", (digest(twin),))
-        with self._reading():
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._forgetting = True
+        return True
 
     def entries(self, twin: str, limit: int, before: tuple[int, int] | None = None) -> list[Entry]:
         where, values = ("", [twin]) if before is None else ("AND (boot_id, seq) < (?, ?)", [twin, *before])
         query = f"SELECT {ENTRY_COLUMNS} FROM log WHERE twin = ? {where} ORDER BY boot_id DESC, seq DESC LIMIT ?"
         with self._reading():
-            return [_entry(row) for row in self._connection.execute(query, [*values, limit])]
+            return [entry_of(row) for row in self._connection.execute(query, [*values, limit])]
 
     def history(self, twin: str) -> tuple[int, dict, Iterator[Entry]]:
         with self._reading():
             row = self._connection.execute("SELECT revision, state FROM base WHERE twin = ?", (twin,)).fetchone()
             rows = self._connection.execute(f"SELECT {ENTRY_COLUMNS} FROM log WHERE twin = ? ORDER BY boot_id, seq", (twin,))
             revision, state = (row[0], json.loads(row[1])) if row else (0, {})
-            return revision, state, map(_entry, rows.fetchall())
+            return revision, state, map(entry_of, rows.fetchall())
 
     def trim(self, twin: str, before_s: float) -> int:
-        revision, state, entries = self.history(twin)
-        kept = list(entries)
-        newest = max((entry.revision or 0 for entry in kept), default=0)
-        keep_from = min(
-            (e.revision for e in kept if e.revision and (e.measured_s >= before_s or e.revision == newest)), default=newest
-        )
-        gone = [e for e in kept if (e.revision < keep_from if e.revision else e.measured_s < before_s)]
-        if not gone:
-            return 0
-        base = (twin, max([revision, *(e.revision for e in gone if e.revision)]), _json(folded(state, gone)))
-        with self._transaction() as run:
-            run("INSERT OR REPLACE INTO base VALUES (?, ?, ?)", base)
-            self._connection.executemany(
-                "DELETE FROM log WHERE twin = ? AND boot_id = ? AND seq = ?", [(e.twin, e.boot_id, e.seq) for e in gone]
-            )
+        begin, state, gone = trimmed(*self.history(twin), before_s)
+        if gone:
+            with self._transaction() as run:
+                run("INSERT OR REPLACE INTO base VALUES (?, ?, ?)", (twin, begin, as_text(state)))
+                self._connection.executemany(
+                    "DELETE FROM log WHERE twin = ? AND boot_id = ? AND seq = ?", [(e.twin, e.boot_id, e.seq) for e in gone]
+                )
         return len(gone)
 
     def quarantined(self, limit: int, device: str | None = None) -> list[Quarantined]:
-        where, values = ("", []) if device is None else ("WHERE device = ?", [device])
+        where, values = ("", []) if device is None else ("WHERE device = ?", [storable(device)])
         query = f"SELECT reason, detail, device, message, received_s FROM quarantine {where} ORDER BY id DESC LIMIT ?"
         with self._reading():
             return [Quarantined(*row) for row in self._connection.execute(query, [*values, limit])]
@@ -147,9 +158,7 @@ class SQLiteStore:
     def _keep_quarantined(self, messages: Sequence[Quarantined]) -> None:
         if not messages:
             return
-        rows = [(bad.received_s, bad.reason, bad.detail, bad.device, bad.message) for bad in messages]
-        insert = "INSERT INTO quarantine (received_s, reason, detail, device, message) VALUES (?, ?, ?, ?, ?)"
-        self._connection.executemany(insert, rows)
+        self._connection.executemany(INSERT_QUARANTINED, map(quarantine_row, messages))
         self._connection.execute("DELETE FROM quarantine WHERE id <= (SELECT max(id) FROM quarantine) - ?", (QUARANTINE_KEPT,))
 
     @contextmanager
@@ -170,6 +179,14 @@ class SQLiteStore:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+            if self._forgetting:
+                self._forget()
+
+    def _forget(self) -> None:
+        """Empties the write-ahead log, where erased data still stands. As long as a reader holds it, this waits for the next change."""
+        self._connection.execute("PRAGMA busy_timeout = 0")
+        self._forgetting = bool(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+        self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
 
 def version_of(path: Path) -> int | None:
@@ -177,7 +194,7 @@ def version_of(path: Path) -> int | None:
     if not path.exists() or path.stat().st_size == 0:
         return None
     try:
-        connection = _read_only(path)
+        connection = read_only(path)
         try:
             application, version = (
                 connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
@@ -200,7 +217,7 @@ def check(path: Path) -> None:
     """Reads every page of a store file. Raises StoreRefused where anything is damaged."""
     if version_of(path) is None:
         raise StoreRefused(f"{path}: there is no store")
-    connection = _read_only(path)
+    connection = read_only(path)
     try:
         found = [row[0] for row in connection.execute("PRAGMA integrity_check(5)")]
     except sqlite3.Error as error:
@@ -211,9 +228,13 @@ def check(path: Path) -> None:
         raise StoreRefused(f"{path}: damaged ({'; '.join(found)}); restore it from a backup")
 
 
-def _locked(path: Path) -> IO[bytes]:
+def locked(path: Path) -> IO[bytes]:
     """The file beside the store whose lock says that a process writes to it. The lock ends with the process, however that ends."""
-    lock = path.with_name(f"{path.name}.lock").open("ab")  # noqa: SIM115  (held as long as the store)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(f"{path.name}.lock").open("ab")
+    except OSError as error:
+        raise StoreRefused(f"{path}: no store can be kept there ({error.strerror})") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -222,8 +243,17 @@ def _locked(path: Path) -> IO[bytes]:
     return lock
 
 
-def _read_only(path: Path) -> sqlite3.Connection:
+def read_only(path: Path) -> sqlite3.Connection:
+    """A connection to a store file that may be served meanwhile."""
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+
+
+def upgrade(connection: sqlite3.Connection, version: int) -> None:
+    """Brings a file of a version up to this one, each step in a transaction of its own."""
+    for number, step in enumerate(STEPS[version:], version + 1):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {step} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"
+        )
 
 
 def _opened(path: Path) -> sqlite3.Connection:
@@ -233,10 +263,7 @@ def _opened(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
-        for number, step in enumerate(STEPS[version:], version + 1):
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {step} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"
-            )
+        upgrade(connection, version)
     except sqlite3.OperationalError as error:
         raise StoreUnavailable(f"{path}: {error}") from error
     except sqlite3.Error as error:
@@ -245,19 +272,5 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _changed(twin: Twin) -> list[Any]:
-    values = [getattr(twin, name) for name in CHANGED]
-    return [*(_json(value) if isinstance(value, dict) else value for value in values), twin.id, twin.epoch]
-
-
-def _twin(row: Sequence[Any]) -> Twin:
-    twin = Twin(*row)
-    return twin._replace(reported=json.loads(row[4]), desired=json.loads(row[5]), model=json.loads(row[-1]))
-
-
-def _entry(row: Sequence[Any]) -> Entry:
-    twin, boot_id, seq, revision, measured_s, received_s, changes = row
-    return Entry(twin, boot_id, seq, revision, measured_s, received_s, json.loads(changes))
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    row = twin_row(twin)
+    return [*row[3:], twin.id, twin.epoch]

@@ -56,8 +56,8 @@ class Store(Protocol):
     def create(self, twin: Twin) -> None:
         """A new twin. Where one of that id is there nothing changes."""
 
-    def erase(self, twin: str) -> None:
-        """Takes away the twin, its log, and what its device has in quarantine; only its `digest` stays."""
+    def erase(self, twin: str) -> bool:
+        """Takes away the twin, its log, and what its device has in quarantine; only its `digest` stays. False: another host's, unchanged."""
 
     def entries(self, twin: str, limit: int, before: tuple[int, int] | None = None) -> list[Entry]:
         """The newest entries before a (boot_id, seq), newest first."""
@@ -79,7 +79,7 @@ class Store(Protocol):
 
 def digest(device: str) -> str:
     """What is kept of an erased device's name, so that what it still sends is refused and not kept."""
-    return hashlib.sha256(device.encode()).hexdigest()
+    return hashlib.sha256(device.encode(errors="surrogatepass")).hexdigest()
 
 
 def last_of_each(twins: Iterable[Twin]) -> list[Twin]:
