@@ -63,6 +63,14 @@ class _Errand(NamedTuple):
     done: asyncio.Future
 
 
+class _Answer(NamedTuple):
+    """What is told to who waits."""
+
+    done: asyncio.Future
+    result: Any
+    error: Exception | None = None
+
+
 class Host:
     """Twins of the given kinds over a store. `changed` is called in the event loop with the twins that a group changed, as they are then."""
 
@@ -248,12 +256,10 @@ class Host:
                 if not self._queue:
                     return
                 letters, errand = self._next()
-            if errand is not None:
-                self._run_errand(errand)
-            else:
-                self._write_group(letters)
+            answers = self._write_group(letters) if errand is None else [self._run_errand(errand)]
             with self._wake:
                 self._pending -= 1 if errand is not None else sum(len(letter.arrivals) for letter in letters)
+            self._answer(answers)
             while not self.available:
                 self._turn_away()
                 if self._closing:
@@ -284,7 +290,7 @@ class Host:
         with self._wake:
             waiting, self._pending = list(self._queue), 0
             self._queue.clear()
-        self._answer([(item.done, None, Full(f"{self.name} cannot write now")) for item in waiting])
+        self._answer([_Answer(item.done, None, Full(f"{self.name} cannot write now")) for item in waiting])
 
     def _reload(self) -> None:
         time.sleep(PAUSE_S)
@@ -292,35 +298,35 @@ class Host:
             self._load()
             log.info("store is back", host=self.name, twins=len(self._twins))
 
-    def _run_errand(self, errand: _Errand) -> None:
+    def _run_errand(self, errand: _Errand) -> _Answer:
         try:
             result = errand.work()
         except StoreUnavailable as error:
             self._lost_store(error)
-            self._answer([(errand.done, None, Full(f"{self.name} cannot write now"))])
+            return _Answer(errand.done, None, Full(f"{self.name} cannot write now"))
         except Exception as error:
-            self._answer([(errand.done, None, error)])
-        else:
-            self.metrics.twins.set(len(self._twins))
-            self._answer([(errand.done, result, None)])
+            return _Answer(errand.done, None, error)
+        self.metrics.twins.set(len(self._twins))
+        return _Answer(errand.done, result)
 
-    def _write_group(self, letters: list[_Letter]) -> None:
+    def _write_group(self, letters: list[_Letter]) -> list[_Answer]:
         began = time.perf_counter()
         try:
             answers, changed = self._apply(letters)
         except StoreUnavailable as error:
             self._lost_store(error)
-            answers, changed = [(letter.done, None, Full(f"{self.name} cannot write now")) for letter in letters], []
+            return [_Answer(letter.done, None, Full(f"{self.name} cannot write now")) for letter in letters]
         except Exception as error:
             log.exception("a group of messages could not be written", host=self.name)
-            answers, changed = [(letter.done, None, error) for letter in letters], []
+            return [_Answer(letter.done, None, error) for letter in letters]
         self.metrics.commit_s.observe(time.perf_counter() - began)
-        self._answer(answers)
+        self.metrics.count(ack for answer in answers for ack in answer.result)
         if changed:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._changed, changed)
+        return answers
 
-    def _apply(self, letters: list[_Letter]) -> tuple[list[tuple[asyncio.Future, Any, Exception | None]], list[Twin]]:
+    def _apply(self, letters: list[_Letter]) -> tuple[list[_Answer], list[Twin]]:
         """Decides about a group of messages, commits, and only then lets the twins be what they have become."""
         now_s = self._clock()
         work: dict[str, Twin] = {}
@@ -328,7 +334,7 @@ class Host:
         bad: list[Quarantined] = []
         new: set[Key] = set()
         known = self._store.known(self._doubtful(letters))
-        answers: list[tuple[asyncio.Future, Any, Exception | None]] = []
+        answers: list[_Answer] = []
         for letter in letters:
             acks: list[Ack] = []
             for arrival, line in letter.arrivals:
@@ -339,18 +345,18 @@ class Host:
                     except Bad as found:
                         arrival = found
                 acks.append(self._set_aside(arrival, line, now_s, bad))
-            answers.append((letter.done, acks, None))
+            answers.append(_Answer(letter.done, acks))
         fenced = self._store.commit(Batch(list(work.values()), entries, bad)) if work or entries or bad else set()
         for twin_id in fenced:
             self._twins.pop(twin_id, None)
             work.pop(twin_id, None)
         self._twins.update(work)
         if fenced:
-            for _, acks, _ in answers:
-                acks[:] = [
-                    ack._replace(status="retry", revision=None, reason="moved") if ack.device in fenced else ack for ack in acks
+            for answer in answers:
+                answer.result[:] = [
+                    ack._replace(status="retry", revision=None, reason="moved") if ack.device in fenced else ack
+                    for ack in answer.result
                 ]
-        self.metrics.count(answers)
         return answers, list(work.values())
 
     def _doubtful(self, letters: Iterable[_Letter]) -> list[Key]:
@@ -395,7 +401,7 @@ class Host:
         self.metrics.unavailable.inc()
         log.error("store cannot be written to; devices keep their data", host=self.name, error=str(error))
 
-    def _answer(self, answers: list[tuple[asyncio.Future, Any, Exception | None]]) -> None:
+    def _answer(self, answers: list[_Answer]) -> None:
         def tell() -> None:
             for done, result, error in answers:
                 if not done.done():

@@ -2,9 +2,10 @@
 
 from collections import Counter as Tally
 from collections.abc import Iterable
-from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
+
+from edgetwin.twin.messages import Ack
 
 MESSAGES = Counter("edgetwin_messages_total", "Messages by what became of them", ["host", "status", "reason"])
 COMMIT = Histogram(
@@ -28,8 +29,8 @@ class HostMetrics:
         self.twins = TWINS.labels(host)
         self.unavailable = UNAVAILABLE.labels(host)
 
-    def count(self, answers: Iterable[tuple[Any, Any, Any]]) -> None:
+    def count(self, acks: Iterable[Ack]) -> None:
         """Counts the acknowledgements of a group."""
-        tally = Tally((ack.status, ack.reason or "") for _, acks, _ in answers for ack in acks)
+        tally = Tally((ack.status, ack.reason or "") for ack in acks)
         for (status, reason), number in tally.items():
             MESSAGES.labels(self._host, status, reason).inc(number)
