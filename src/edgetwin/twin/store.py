@@ -6,6 +6,8 @@ connection broke in between, may be: then the host loads its twins anew before i
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple, Protocol
 
 from edgetwin.errors import InputError
@@ -85,3 +87,26 @@ def digest(device: str) -> str:
 def last_of_each(twins: Iterable[Twin]) -> list[Twin]:
     """The last record of each twin."""
     return list({twin.id: twin for twin in twins}.values())
+
+
+def is_postgres(address: str) -> bool:
+    """Whether an address of a store names a PostgreSQL server, not a file."""
+    return address.startswith(("postgresql://", "postgres://"))
+
+
+def postgres_module() -> ModuleType:
+    """`edgetwin.twin.postgres`. Raises InputError where its driver is not installed."""
+    try:
+        from edgetwin.twin import postgres
+    except ImportError:
+        raise InputError("a store in PostgreSQL needs psycopg: pip install 'edgetwin[postgres]'") from None
+    return postgres
+
+
+def opened(address: str, host: str) -> Store:
+    """The store of a host at an address, a file or postgresql://…, made where there is none. Raises StoreRefused, StoreUnavailable."""
+    if is_postgres(address):
+        return postgres_module().PostgresStore(address, host)
+    from edgetwin.twin.sqlite import SQLiteStore
+
+    return SQLiteStore(Path(address))
