@@ -578,7 +578,8 @@ def test_a_server_that_only_reads_or_is_full_is_away(shared: Place) -> None:
             store.commit(Batch([after], [entry]))
     finally:
         with psycopg.connect(shared.server.address, autocommit=True) as connection:  # type: ignore[union-attr]
-            connection.execute("SET default_transaction_read_only = off; ALTER ROLE edgetwin RESET default_transaction_read_only")
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute("ALTER ROLE edgetwin RESET default_transaction_read_only")
     assert store.commit(Batch([after], [entry])) == set()
 
 

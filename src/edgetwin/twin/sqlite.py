@@ -30,6 +30,8 @@ from edgetwin.twin.rows import (
 from edgetwin.twin.store import QUARANTINE_KEPT, Batch, Key, StoreRefused, StoreUnavailable, digest
 
 APPLICATION_ID = 0x65747731
+MAGIC = b"SQLite format 3\0"
+"""How every SQLite file begins; SQLite itself takes a short one that does not for an empty one."""
 STEPS = (
     """
     CREATE TABLE twins (
@@ -191,8 +193,14 @@ class SQLiteStore:
 
 def version_of(path: Path) -> int | None:
     """A store file's version, None where there is no file or an empty one. Raises StoreRefused for one that is not a store, or is newer."""
-    if not path.exists() or path.stat().st_size == 0:
-        return None
+    try:
+        if not path.exists() or path.stat().st_size == 0:
+            return None
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise StoreRefused(f"{path}: not an SQLite file, or damaged; restore it from a backup")
+    except OSError as error:
+        raise StoreRefused(f"{path}: cannot be read ({error.strerror})") from None
     try:
         connection = read_only(path)
         try:
