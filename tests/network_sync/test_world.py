@@ -10,8 +10,8 @@ from scipy import stats
 
 from edgetwin.network_sync import forecasts
 from edgetwin.network_sync.instances import FIELDS
-from edgetwin.network_sync.world import move_probability
 from edgetwin.physical import mobility
+from edgetwin.physical.mobility import move_probability
 from edgetwin.problem import episode_keys
 from edgetwin.scenario import network, replace
 from network_sync.test_instances import FOLDER
@@ -55,7 +55,9 @@ def frequencies(found):
 
 def test_the_ladder_is_the_frozen_files_matrix():
     for name in "ab":
-        assert np.allclose(move_probability(make(name).scenario), np.load(FOLDER / f"episodes-{name}.npz")["move_probability"])
+        assert np.allclose(
+            move_probability(make(name).scenario.users), np.load(FOLDER / f"episodes-{name}.npz")["move_probability"]
+        )
     assert "move_probability" in FIELDS
 
 

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from edgetwin.association import latency
 from edgetwin.errors import InputError
 from edgetwin.physical import channel, mobility
+from edgetwin.physical.movement import Movement, Visits, between
 from edgetwin.scenario import Network, Scenario
 from edgetwin.scenario.schema import Association
 
@@ -45,21 +45,6 @@ class Episode(NamedTuple):
     spread_m: jax.Array
 
 
-class Waypoints(NamedTuple):
-    """Users on their way: position and target (users, 2), speed (users,)."""
-
-    position_m: jax.Array
-    target_m: jax.Array
-    speed_mps: jax.Array
-
-
-class Visits(NamedTuple):
-    """Taxis: the tower of their last fix (users,), -1 before the first, and their place (users, 2)."""
-
-    site: jax.Array
-    position_m: jax.Array
-
-
 class Process(NamedTuple):
     """All that moves: users, shadowing (users, sites) and the logarithm of the servers' CPU (servers,)."""
 
@@ -87,6 +72,7 @@ class WorldModel:
         self.scenario, self.network, self.section = scenario, network, section
         self.users, self.sites, self.servers = scenario.users.count, len(network.site_ids), len(network.server_sites)
         self.server_sites = jnp.asarray(network.server_sites)
+        self.movement = Movement(scenario, network, section.update_gap_s)
 
     def streams(self, key: jax.Array) -> Streams:
         return Streams(*jax.random.split(key, len(Streams._fields)))
@@ -102,22 +88,23 @@ class WorldModel:
             sites_m = jnp.asarray(self.network.sites_xy_m, jnp.float32)
         itself = jnp.eye(self.sites, dtype=bool)
         between_m = jnp.where(itself, 0, channel.distance(sites_m, sites_m, 0.0))
-        data_bits = _between(section.data_bits, data)
+        data_bits = between(section.data_bits, data)
         fixed = jnp.asarray(self.network.cpu_hz, jnp.float32)
         return Episode(
             sites_m=sites_m,
             hop_m=between_m[:, self.server_sites],
             data_bits=data_bits,
-            update_bits=data_bits * _between(section.update_share, update),
-            limit_s=_between(section.latency_limit_s, limit),
-            cpu_hz=fixed if section.cpu_hz is None else _between(section.cpu_hz, cpu),
+            update_bits=data_bits * between(section.update_share, update),
+            limit_s=between(section.latency_limit_s, limit),
+            cpu_hz=fixed if section.cpu_hz is None else between(section.cpu_hz, cpu),
             spread_m=jnp.min(jnp.where(itself, jnp.inf, between_m), axis=1) / 2,
         )
 
     def begin(self, streams: Streams, episode: Episode) -> Process:
         """Slot 0: users where they start, shadowing in its long-run spread, CPUs as drawn."""
         shadow = self._normal(streams.shadowing, 0, self.users * self.sites).reshape(self.users, self.sites)
-        return Process(self._start(streams, episode), self.section.shadowing_db * shadow, jnp.zeros(self.servers))
+        movement = self.movement.start(streams.start, streams.movement, episode.sites_m, episode.spread_m)
+        return Process(movement, self.section.shadowing_db * shadow, jnp.zeros(self.servers))
 
     def move(self, streams: Streams, episode: Episode, process: Process, slot: jax.Array) -> Process:
         """The process in `slot`, of that in the slot before."""
@@ -125,7 +112,7 @@ class WorldModel:
         shadow = self._normal(streams.shadowing, slot, self.users * self.sites).reshape(self.users, self.sites)
         cpu = self._normal(streams.cpu, slot, self.servers)
         return Process(
-            self._moved(streams, episode, process.movement, slot),
+            self.movement.move(streams.movement, process.movement, slot, episode.sites_m, episode.spread_m),
             mobility.remember(process.shadowing_db, 0.0, section.shadowing_memory, section.shadowing_db * shadow),
             mobility.remember(process.log_cpu, 0.0, section.cpu_memory, section.cpu_noise * cpu),
         )
@@ -133,7 +120,7 @@ class WorldModel:
     def see(self, episode: Episode, process: Process, slot: jax.Array) -> World:
         """Homes, rates and CPUs of a slot.     association (3)"""
         section, movement = self.section, process.movement
-        position, present = self._place(movement, slot)
+        position, present = self.movement.place(movement, slot)
         distance = channel.distance(position, episode.sites_m, section.distance_min_m)
         home = movement.site.clip(0) if isinstance(movement, Visits) else jnp.argmin(distance, axis=1)
         at_home = home[:, None] == jnp.arange(self.sites)
@@ -160,89 +147,5 @@ class WorldModel:
         floor = self.section.latency_floor_s + self.section.latency_margin * latency.air_time(episode.update_bits, world.rate_bps)
         return jnp.maximum(episode.limit_s, floor)
 
-    def _start(self, streams: Streams, episode: Episode) -> Any:
-        users, width_m = self.scenario.users, self.network.width_m
-        if self.network.visits is not None:
-            nowhere = Visits(jnp.full(self.users, -1), jnp.zeros((self.users, 2)))
-            return self._moved(streams, episode, nowhere, jnp.zeros((), jnp.int32))
-        drawn = jax.random.uniform(streams.start, (6 * self.users + 2 * users.hotspots,))
-        x, y, first, second, *_ = drawn[: 6 * self.users].reshape(6, self.users)
-        position = jnp.stack([x, y], axis=1) * width_m
-        if self.network.tracks is not None:
-            return _replay(self.network.tracks, streams.movement, position, first, second)
-        if users.mobility == "gauss-markov":
-            mean_speed, mean_direction = _between(users.mean_speed_mps, first), 2 * jnp.pi * second
-            return mobility.GaussMarkov(position, mean_speed, mean_direction, mean_speed, mean_direction)
-        if users.hotspots:
-            middle = drawn[6 * self.users :].reshape(users.hotspots, 2) * width_m
-            around = self._normal(streams.start, 2, 2 * self.users).reshape(self.users, 2) * users.hotspot_std_m
-            spot = jnp.minimum((first * users.hotspots).astype(jnp.int32), users.hotspots - 1)
-            crowd = jnp.clip(middle[spot] + around, 0, width_m)
-            position = jnp.where((second < users.hotspot_share)[:, None], crowd, position)
-        target, speed = self._legs(streams, 0)
-        return Waypoints(position, target, speed)
-
-    def _legs(self, streams: Streams, slot: jax.Array | int) -> tuple[jax.Array, jax.Array]:
-        """New targets and speeds, used by whoever has arrived."""
-        drawn = jax.random.uniform(jax.random.fold_in(streams.movement, slot), (3 * self.users,)).reshape(3, self.users)
-        return drawn[:2].T * self.network.width_m, _between(self.scenario.users.waypoint_speed_mps, drawn[2])
-
-    def _moved(self, streams: Streams, episode: Episode, movement: Any, slot: jax.Array) -> Any:
-        users, slot_s = self.scenario.users, self.section.update_gap_s
-        if isinstance(movement, mobility.TrackReplay):
-            return movement
-        if isinstance(movement, Visits):
-            assert self.network.visits is not None
-            site = jnp.asarray(self.network.visits, jnp.int32)[slot]
-            radius, angle = jax.random.uniform(jax.random.fold_in(streams.movement, slot), (2 * self.users,)).reshape(
-                2, self.users
-            )
-            away = jnp.sqrt(radius) * episode.spread_m[site.clip(0)]
-            turned = jnp.stack([jnp.cos(2 * jnp.pi * angle), jnp.sin(2 * jnp.pi * angle)], axis=1)
-            arrives = (site >= 0) & (site != movement.site)
-            position = jnp.where(arrives[:, None], episode.sites_m[site.clip(0)] + away[:, None] * turned, movement.position_m)
-            return Visits(jnp.where(site >= 0, site, movement.site), position)
-        if isinstance(movement, mobility.GaussMarkov):
-            speed, direction = self._normal(streams.movement, slot, 2 * self.users).reshape(2, self.users)
-            return mobility.gauss_markov_step(
-                movement,
-                speed * users.speed_noise_mps,
-                direction * users.direction_noise_rad,
-                slot_s=slot_s,
-                width_m=self.network.width_m,
-                speed_memory=users.speed_memory,
-                direction_memory=users.direction_memory,
-            )
-        target, speed = self._legs(streams, slot)
-        return Waypoints(
-            *mobility.waypoint_step(movement.position_m, movement.target_m, movement.speed_mps, target, speed, slot_s)
-        )
-
-    def _place(self, movement: Any, slot: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Where users are, (users, 2), and which of them are there at all, (users,)."""
-        everyone = jnp.ones(self.users, bool)
-        if isinstance(movement, mobility.TrackReplay):
-            tracks = self.network.tracks
-            assert tracks is not None
-            fixes = (jnp.asarray(tracks.time_s), jnp.asarray(tracks.xy_m), jnp.asarray(tracks.duration_s))
-            return mobility.track_position(movement, *fixes, slot * self.section.update_gap_s, self.network.width_m), everyone
-        if isinstance(movement, Visits):
-            assert self.network.visits is not None
-            return movement.position_m, jnp.asarray(self.network.visits, jnp.int32)[slot] >= 0
-        return movement.position_m, everyone
-
     def _normal(self, stream: jax.Array, slot: jax.Array | int, count: int) -> jax.Array:
         return jax.random.normal(jax.random.fold_in(stream, slot), (count,))
-
-
-def _between(limits: tuple[float, float], uniform: jax.Array) -> jax.Array:
-    return limits[0] + (limits[1] - limits[0]) * uniform
-
-
-def _replay(tracks: Any, key: jax.Array, place_m: jax.Array, first: jax.Array, second: jax.Array) -> mobility.TrackReplay:
-    users, count = len(place_m), len(tracks.ids)
-    track = jax.random.permutation(key, count)[np.arange(users) % count]
-    phase = 2 * first * jnp.asarray(tracks.duration_s)[track]
-    if tracks.place_m is not None:
-        return mobility.TrackReplay(track, jnp.asarray(tracks.place_m)[track], jnp.zeros(users), phase)
-    return mobility.TrackReplay(track, place_m, 2 * jnp.pi * second, phase)

@@ -18,8 +18,8 @@ import pooch
 from edgetwin.errors import InputError
 from edgetwin.forecasting import drift, files, gru, gru_printed, gru_shared, kalman, last_value, linear
 from edgetwin.forecasting.forecaster import Forecaster
-from edgetwin.network_sync.world import WorldModel, move_probability, section_of
-from edgetwin.physical.mobility import MOVES
+from edgetwin.network_sync.world import WorldModel, section_of
+from edgetwin.physical.mobility import MOVES, move_probability
 from edgetwin.scenario import Scenario, network, replace
 
 TRAINING_STREAM = 0x6042
@@ -45,7 +45,7 @@ def on_tracks(scenario: Scenario) -> bool:
 def step_law(scenario: Scenario) -> tuple[np.ndarray, np.ndarray]:
     """Mean step and E|step − mean|² of every user of an independent walk, in blocks: (users, 2), (users,)."""
     step = scenario.users.step_m / section_of(scenario).block_m
-    probability = move_probability(scenario)
+    probability = move_probability(scenario.users)
     mean = probability @ np.array(MOVES) * step
     second = probability @ (np.array(MOVES) ** 2).sum(axis=1) * step**2
     return mean, second - (mean**2).sum(axis=1)

@@ -15,7 +15,8 @@ from edgetwin.forecasting.errors import k_step_errors
 from edgetwin.learning import trainer
 from edgetwin.network_sync import forecasts
 from edgetwin.network_sync.task import NetworkSyncTask
-from edgetwin.network_sync.world import move_probability, section_of
+from edgetwin.network_sync.world import section_of
+from edgetwin.physical.mobility import move_probability
 from edgetwin.problem import episode_keys
 from edgetwin.registry import learner as learner_of
 from edgetwin.registry import policy as policy_of
@@ -68,9 +69,9 @@ def _floor(on: Scenario) -> list[float] | None:
     """The Bayes floor 1, 2 and 5 slots ahead, where the law of movement is known."""
     step, users = on.users.step_m / section_of(on).block_m, on.users
     if users.mobility == "random-walk" and users.boundary == "none":
-        return [float(floor) for floor in bayes.random_walk_floor(move_probability(on), np.array(AHEAD), step)]
+        return [float(floor) for floor in bayes.random_walk_floor(move_probability(on.users), np.array(AHEAD), step)]
     if users.mobility == "persistent-walk" and users.boundary == "none":
-        probability = move_probability(on)
+        probability = move_probability(on.users)
         return [float(floor) for floor in bayes.persistent_walk_floor(probability, users.persistence, np.array(AHEAD), step)]
     return None
 

@@ -23,14 +23,6 @@ def section_of(scenario: Scenario) -> NetworkSync:
     return scenario.network_sync
 
 
-def move_probability(scenario: Scenario) -> np.ndarray:
-    """p_u of (1): (users, 5), as the scenario states it or by its ladder."""
-    users = scenario.users
-    if users.move_probability is not None:
-        return np.array(users.move_probability)
-    return mobility.move_ladder(users.count, users.dominant_probability)
-
-
 class Streams(NamedTuple):
     """An episode's random streams, one key each."""
 
@@ -75,7 +67,7 @@ class WorldModel:
         self.users, self.width_m = scenario.users.count, network.width_m
         self.base_m = np.asarray(network.sites_xy_m[0])
         self.tracks = network.tracks
-        self.cumulative = np.cumsum(move_probability(scenario), axis=1)
+        self.cumulative = np.cumsum(mobility.move_probability(scenario.users), axis=1)
         self.persistence = scenario.users.persistence if scenario.users.mobility == "persistent-walk" else 0.0
 
     def streams(self, key: jax.Array) -> Streams:

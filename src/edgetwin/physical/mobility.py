@@ -9,6 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from edgetwin.scenario.schema import Users
+from edgetwin.scenario.tracks import Tracks
+
 
 class GaussMarkov(NamedTuple):
     """Users under Gauss-Markov movement; all (users,) but `position_m` (users, 2). The means change only at walls."""
@@ -87,6 +90,19 @@ def fix_before(track, time_s, fix_time_s):
     return index
 
 
+def joined_tracks(tracks: Tracks, key, place_m, phase, turn) -> TrackReplay:
+    """A track for each user, dealt from `key`, each joined at a time of its own, forwards or on the way back.
+
+    Tracks recorded elsewhere are laid at `place_m` (users, 2) and turned; a user's own stay where they are. phase, turn: (users,), uniform.
+    """
+    users, count = len(place_m), len(tracks.ids)
+    track = jax.random.permutation(key, count)[np.arange(users) % count]
+    phase_s = 2 * phase * jnp.asarray(tracks.duration_s)[track]
+    if tracks.place_m is not None:
+        return TrackReplay(track, jnp.asarray(tracks.place_m)[track], jnp.zeros(users), phase_s)
+    return TrackReplay(track, place_m, 2 * jnp.pi * turn, phase_s)
+
+
 def track_position(replay: TrackReplay, fix_time_s, fix_xy_m, duration_s, elapsed_s, width_m):
     """Where users are `elapsed_s` after the start, on the straight line between the two fixes around that time.
 
@@ -119,6 +135,13 @@ def move_ladder(users, dominant):
     probability = np.repeat((1 - main)[:, None] / 4, 5, axis=1)
     probability[np.arange(users), 1 + np.arange(users) % 4] = main
     return probability
+
+
+def move_probability(users: Users) -> np.ndarray:
+    """p_u of (1): (users, 5), as the scenario states it or by its ladder.     network-sync (1)"""
+    if users.move_probability is not None:
+        return np.array(users.move_probability)
+    return move_ladder(users.count, users.dominant_probability)
 
 
 def walk_moves(uniform, cumulative):

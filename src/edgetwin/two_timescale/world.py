@@ -79,12 +79,7 @@ class WorldModel:
         if tracks is None:
             slow, fast = self.scenario.users.mean_speed_mps
             return Start(position, slow + (fast - slow) * first, 2 * jnp.pi * second)
-        count = len(tracks.ids)
-        track = jax.random.permutation(streams.movement, count)[jnp.arange(self.users) % count]
-        phase = 2 * first * jnp.asarray(tracks.duration_s)[track]
-        if tracks.place_m is not None:
-            return mobility.TrackReplay(track, jnp.asarray(tracks.place_m)[track], jnp.zeros(self.users), phase)
-        return mobility.TrackReplay(track, position, 2 * jnp.pi * second, phase)
+        return mobility.joined_tracks(tracks, streams.movement, position, first, second)
 
     def begin(self, start: Start | mobility.TrackReplay) -> mobility.GaussMarkov | mobility.TrackReplay:
         """The movement's state in slot 0: at the mean speed and direction."""
