@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from edgetwin.errors import InputError
-from edgetwin.twin import postgres, rows, sqlite
+from edgetwin.twin import postgres, postgres_schema, rows, sqlite
 from edgetwin.twin.messages import Quarantined, Update
 from edgetwin.twin.postgres import PostgresStore
 from edgetwin.twin.record import Entry, Twin, applied, folded, late
@@ -396,7 +396,7 @@ def test_a_newer_version_is_refused_unchanged(place: Place) -> None:
 
 
 def test_an_older_version_is_brought_up_with_all_it_has(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = sqlite if place.kind == "sqlite" else postgres
+    module = sqlite if place.kind == "sqlite" else postgres_schema
     steps = module.STEPS
     monkeypatch.setattr(module, "STEPS", steps[:1])
     place.open().close()
