@@ -491,8 +491,8 @@ def test_a_session_is_durable_whatever_the_server_is_set_to(shared: Place) -> No
     try:
         store = shared.open()
         assert isinstance(store, PostgresStore)
-        with store.transaction() as run:
-            assert run("SHOW synchronous_commit").fetchone() == ("on",)
+        with store.transaction() as database:
+            assert database.execute("SHOW synchronous_commit").fetchone() == ("on",)
     finally:
         shared.run("ALTER ROLE edgetwin RESET synchronous_commit")
 

@@ -6,6 +6,7 @@ connection that writes. A lost connection is made anew by the next call. Commits
 """
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -30,6 +31,8 @@ from edgetwin.twin.rows import (
 )
 from edgetwin.twin.store import QUARANTINE_KEPT, Batch, Key, StoreRefused, StoreUnavailable, digest, last_of_each
 
+NAME_WAIT_S = 0.5
+"""How long the server may take to notice that the process which served before is gone."""
 TYPES = {"id": "text", "twin": "text", "reported": "text", "desired": "text", "model": "text", "changes": "text"} | {
     "measured_s": "float8",
     "received_s": "float8",
@@ -79,31 +82,31 @@ class PostgresStore:
         return self.reading(self._address, self.host)
 
     def twins(self) -> list[Twin]:
-        with self.transaction() as run:
-            rows = run(f"SELECT {TWIN_COLUMNS} FROM edgetwin.twins WHERE owner = %s", (self.host,))
+        with self.transaction() as database:
+            rows = database.execute(f"SELECT {TWIN_COLUMNS} FROM edgetwin.twins WHERE owner = %s", (self.host,))
             return [twin_of(row) for row in rows]
 
     def erased(self) -> set[str]:
-        with self.transaction() as run:
-            return {row[0] for row in run("SELECT digest FROM edgetwin.erased")}
+        with self.transaction() as database:
+            return {row[0] for row in database.execute("SELECT digest FROM edgetwin.erased")}
 
     def known(self, keys: Sequence[Key]) -> set[Key]:
         if not keys:
             return set()
-        with self.transaction() as run:
-            return set(run(f"{FIND_KEYS} USING (twin, boot_id, seq)", _columns(keys)).fetchall())
+        with self.transaction() as database:
+            return set(database.execute(f"{FIND_KEYS} USING (twin, boot_id, seq)", _columns(keys)).fetchall())
 
     def commit(self, batch: Batch) -> set[str]:
         twins = last_of_each(batch.twins)
         held: set[str] = set()
-        with self.transaction() as run:
+        with self.transaction() as database:
             if twins:
-                held = {row[0] for row in run(UPDATE_TWINS, [*_arrays_of(map(_written, twins)), self.host])}
+                held = {row[0] for row in database.execute(UPDATE_TWINS, [*_arrays_of(map(_written, twins)), self.host])}
             if entries := [entry_row(entry) for entry in batch.entries if entry.twin in held]:
-                run(INSERT_ENTRIES, _arrays_of(entries))
+                database.execute(INSERT_ENTRIES, _arrays_of(entries))
             if batch.quarantined:
-                run(INSERT_QUARANTINED, [self.host, self.host, *_columns(map(quarantine_row, batch.quarantined))])
-                run(
+                database.execute(INSERT_QUARANTINED, [self.host, self.host, *_columns(map(quarantine_row, batch.quarantined))])
+                database.execute(
                     "DELETE FROM edgetwin.quarantine WHERE host = %s AND number <= "
                     "(SELECT max(number) FROM edgetwin.quarantine WHERE host = %s) - %s",
                     (self.host, self.host, QUARANTINE_KEPT),
@@ -113,43 +116,47 @@ class PostgresStore:
     def create(self, twin: Twin) -> None:
         values = [*twin_row(twin), self.host]
         places = ", ".join(["%s"] * len(values))
-        with self.transaction() as run:
-            run(f"INSERT INTO edgetwin.twins ({TWIN_COLUMNS}, owner) VALUES ({places}) ON CONFLICT DO NOTHING", values)
-            run("DELETE FROM edgetwin.erased WHERE digest = %s", (digest(twin.id),))
+        with self.transaction() as database:
+            database.execute(
+                f"INSERT INTO edgetwin.twins ({TWIN_COLUMNS}, owner) VALUES ({places}) ON CONFLICT DO NOTHING", values
+            )
+            database.execute("DELETE FROM edgetwin.erased WHERE digest = %s", (digest(twin.id),))
 
     def erase(self, twin: str) -> bool:
         twin = storable(twin)
-        with self.transaction() as run:
-            if run("SELECT 1 FROM edgetwin.twins WHERE id = %s AND owner <> %s FOR UPDATE", (twin, self.host)).fetchone():
+        with self.transaction() as database:
+            if database.execute(
+                "SELECT 1 FROM edgetwin.twins WHERE id = %s AND owner <> %s FOR UPDATE", (twin, self.host)
+            ).fetchone():
                 return False
             for table, column in OF_DEVICE.items():
-                run(f"DELETE FROM edgetwin.{table} WHERE {column} = %s", (twin,))
-            run("INSERT INTO edgetwin.erased VALUES (%s) ON CONFLICT DO NOTHING", (digest(twin),))
+                database.execute(f"DELETE FROM edgetwin.{table} WHERE {column} = %s", (twin,))
+            database.execute("INSERT INTO edgetwin.erased VALUES (%s) ON CONFLICT DO NOTHING", (digest(twin),))
         return True
 
     def entries(self, twin: str, limit: int, before: tuple[int, int] | None = None) -> list[Entry]:
         where, values = ("", [twin]) if before is None else ("AND (boot_id, seq) < (%s, %s)", [twin, *before])
         query = f"SELECT {ENTRY_COLUMNS} FROM edgetwin.log WHERE twin = %s {where} ORDER BY boot_id DESC, seq DESC LIMIT %s"
-        with self.transaction() as run:
-            return [entry_of(row) for row in run(query, [*values, limit])]
+        with self.transaction() as database:
+            return [entry_of(row) for row in database.execute(query, [*values, limit])]
 
     def history(self, twin: str) -> tuple[int, dict, Iterator[Entry]]:
-        with self.transaction() as run:
-            run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            return _history(run, twin)
+        with self.transaction() as database:
+            database.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            return _history(database, twin)
 
     def trim(self, twin: str, before_s: float) -> int:
-        with self.transaction() as run:
-            if run(HELD, (twin, self.host)).fetchone() is None:
+        with self.transaction() as database:
+            if database.execute(HELD, (twin, self.host)).fetchone() is None:
                 return 0
-            begin, state, gone = trimmed(*_history(run, twin), before_s)
+            begin, state, gone = trimmed(*_history(database, twin), before_s)
             if gone:
-                run(
+                database.execute(
                     "INSERT INTO edgetwin.base VALUES (%s, %s, %s) "
                     "ON CONFLICT (twin) DO UPDATE SET revision = excluded.revision, state = excluded.state",
                     (twin, begin, as_text(state)),
                 )
-                run(
+                database.execute(
                     "DELETE FROM edgetwin.log USING unnest(%s::bigint[], %s::bigint[]) AS gone (boot_id, seq) "
                     "WHERE twin = %s AND log.boot_id = gone.boot_id AND log.seq = gone.seq",
                     [*_columns((entry.boot_id, entry.seq) for entry in gone), twin],
@@ -160,13 +167,13 @@ class PostgresStore:
         where, values = ("", [self.host]) if device is None else ("AND device = %s", [self.host, storable(device)])
         columns = ", ".join(Quarantined._fields)
         query = f"SELECT {columns} FROM edgetwin.quarantine WHERE host = %s {where} ORDER BY number DESC LIMIT %s"
-        with self.transaction() as run:
-            return [Quarantined(*row) for row in run(query, [*values, limit])]
+        with self.transaction() as database:
+            return [Quarantined(*row) for row in database.execute(query, [*values, limit])]
 
     def quarantine_counts(self) -> dict[str, int]:
         query = "SELECT reason, count(*) FROM edgetwin.quarantine WHERE host = %s GROUP BY reason ORDER BY reason"
-        with self.transaction() as run:
-            return dict(run(query, (self.host,)).fetchall())
+        with self.transaction() as database:
+            return dict(database.execute(query, (self.host,)).fetchall())
 
     def close(self) -> None:
         if self._connection is not None:
@@ -174,13 +181,13 @@ class PostgresStore:
             self._connection = None
 
     @contextmanager
-    def transaction(self) -> Iterator[Any]:
-        """One transaction: runs statements, and commits where the block ends well. Raises StoreUnavailable, the connection dropped."""
+    def transaction(self) -> Iterator[psycopg.Connection]:
+        """A connection in one transaction, which is committed where the block ends well. Raises StoreUnavailable, the connection dropped."""
         try:
             if self._connection is None:
                 self._connection = self._connected_again()
             with self._connection.transaction():
-                yield self._connection.execute
+                yield self._connection
         except psycopg.Error as error:
             with suppress(psycopg.Error):
                 self.close()
@@ -196,8 +203,7 @@ class PostgresStore:
         connection = connected(self._address)
         try:
             if self._writes:
-                if not connection.execute("SELECT pg_try_advisory_lock(%s)", (lock_number(f"host {self.host}"),)).fetchone()[0]:  # type: ignore[index]
-                    raise StoreRefused(f"{self.place}: another process serves as host {self.host}")
+                self._take_name(connection)
                 upgrade(connection, self.place)
             else:
                 connection.execute("SET default_transaction_read_only = on")
@@ -208,6 +214,13 @@ class PostgresStore:
                 raise opening_error(self.place, error) from None
             raise
         return connection
+
+    def _take_name(self, connection: psycopg.Connection) -> None:
+        until = time.monotonic() + NAME_WAIT_S
+        while connection.execute("SELECT pg_try_advisory_lock(%s)", (lock_number(f"host {self.host}"),)).fetchone() != (True,):
+            if time.monotonic() > until:
+                raise StoreRefused(f"{self.place}: another process serves as host {self.host}")
+            time.sleep(0.02)
 
 
 def _columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
@@ -232,8 +245,8 @@ def _written(twin: Twin) -> list[Any]:
     return [row[0], *row[2:]]
 
 
-def _history(run: Any, twin: str) -> tuple[int, dict, Iterator[Entry]]:
-    row = run("SELECT revision, state FROM edgetwin.base WHERE twin = %s", (twin,)).fetchone()
-    rows = run(f"SELECT {ENTRY_COLUMNS} FROM edgetwin.log WHERE twin = %s ORDER BY boot_id, seq", (twin,)).fetchall()
+def _history(database: psycopg.Connection, twin: str) -> tuple[int, dict, Iterator[Entry]]:
+    row = database.execute("SELECT revision, state FROM edgetwin.base WHERE twin = %s", (twin,)).fetchone()
+    rows = database.execute(f"SELECT {ENTRY_COLUMNS} FROM edgetwin.log WHERE twin = %s ORDER BY boot_id, seq", (twin,)).fetchall()
     revision, state = (row[0], json.loads(row[1])) if row else (0, {})
     return revision, state, map(entry_of, rows)

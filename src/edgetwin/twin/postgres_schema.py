@@ -77,15 +77,19 @@ def connected(address: str) -> psycopg.Connection:
     place = place_of(address)
     try:
         connection = psycopg.connect(address, autocommit=True, **LINK)
-        connection.execute(
-            f"SELECT {', '.join(['set_config(%s, %s, false)'] * len(SESSION))}", [x for one in SESSION.items() for x in one]
-        )
-        encoding = connection.info.parameter_status("server_encoding")
     except psycopg.Error as error:
         raise opening_error(place, error) from None
-    if encoding != "UTF8":
+    try:
+        settings = ", ".join(["set_config(%s, %s, false)"] * len(SESSION))
+        connection.execute(f"SELECT {settings}", [text for setting in SESSION.items() for text in setting])
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise StoreRefused(f"{place}: a database in {encoding}, where UTF8 is needed")
+    except BaseException as error:
         connection.close()
-        raise StoreRefused(f"{place}: a database in {encoding}, where UTF8 is needed")
+        if isinstance(error, psycopg.Error):
+            raise opening_error(place, error) from None
+        raise
     return connection
 
 

@@ -30,8 +30,8 @@ from edgetwin.twin.rows import (
 from edgetwin.twin.store import QUARANTINE_KEPT, Batch, Key, StoreRefused, StoreUnavailable, digest
 
 APPLICATION_ID = 0x65747731
-MAGIC = b"SQLite format 3\0"
-"""How every SQLite file begins; SQLite itself takes a short one that does not for an empty one."""
+SMALLEST_FILE = 512
+"""Bytes of the smallest SQLite file. SQLite takes a shorter one for an empty one, whatever it holds."""
 STEPS = (
     """
     CREATE TABLE twins (
@@ -196,9 +196,8 @@ def version_of(path: Path) -> int | None:
     try:
         if not path.exists() or path.stat().st_size == 0:
             return None
-        with path.open("rb") as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                raise StoreRefused(f"{path}: not an SQLite file, or damaged; restore it from a backup")
+        if path.stat().st_size < SMALLEST_FILE:
+            raise StoreRefused(f"{path}: not an SQLite file, or damaged; restore it from a backup")
     except OSError as error:
         raise StoreRefused(f"{path}: cannot be read ({error.strerror})") from None
     try:
@@ -222,8 +221,9 @@ def version_of(path: Path) -> int | None:
 
 
 def check(path: Path) -> None:
-    """Reads every page of a store file. Raises StoreRefused where anything is damaged."""
-    if version_of(path) is None:
+    """Reads every page of a store file, served or not. Raises StoreRefused where anything is damaged, or it is of an older version."""
+    version = version_of(path)
+    if not version:
         raise StoreRefused(f"{path}: there is no store")
     connection = read_only(path)
     try:
@@ -234,6 +234,8 @@ def check(path: Path) -> None:
         connection.close()
     if found != ["ok"]:
         raise StoreRefused(f"{path}: damaged ({'; '.join(found)}); restore it from a backup")
+    if version < len(STEPS):
+        raise StoreRefused(f"{path}: a store of version {version}; edgetwin store upgrade brings it to {len(STEPS)}")
 
 
 def locked(path: Path) -> IO[bytes]:
