@@ -42,6 +42,10 @@ class NatsServer:
                 assert self._process.poll() is None and time.monotonic() < deadline_s, (self._folder / "nats.log").read_text()
                 await asyncio.sleep(0.02)
 
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def signal(self, number: signal.Signals) -> None:
         """SIGSTOP, SIGCONT, ..."""
         self._process.send_signal(number)
