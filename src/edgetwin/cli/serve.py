@@ -30,7 +30,7 @@ def serve(
     """
     try:
         from edgetwin.twin import serve as serving
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise InputError(f"serve needs {error.name}: {LIVE}") from None
     token = None if token_file is None else serving.token_in(token_file)
     host, port = serving.address(listen, token)

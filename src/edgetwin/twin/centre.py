@@ -71,6 +71,8 @@ class Centre:
 
         sender: the device that the connection belongs to, where it may speak for nobody else.
         """
+        if not lines:
+            return []
         arrivals = [(_read(line, sender), line) for line in lines]
         homes = [self._home.get(arrival.device or "", self.own) for arrival, _ in arrivals]
         if all(home is homes[0] for home in homes):

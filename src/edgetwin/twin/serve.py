@@ -1,6 +1,7 @@
 """`edgetwin serve`: a control centre and edge hosts in one process, from options to a running web server."""
 
 import ipaddress
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,6 +79,8 @@ def serve(application: ASGIApp, host: str, port: int, log_level: str = "info") -
         ws_per_message_deflate=False,
         backlog=2048,
     )
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, lambda *_: None)  # the server raises anew what ended it; that is a good end
     uvicorn.Server(config).run()
 
 

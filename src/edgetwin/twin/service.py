@@ -13,12 +13,13 @@ import structlog
 from edgetwin.errors import InputError
 from edgetwin.files import write_bytes
 from edgetwin.twin import silence, views
+from edgetwin.twin.areas import definition_from
 from edgetwin.twin.centre import Centre, Place
 from edgetwin.twin.host import Host, Refused
 from edgetwin.twin.kinds import Kind
 from edgetwin.twin.messages import NAME
 from edgetwin.twin.record import Twin
-from edgetwin.twin.services import Change, Services, definition_from
+from edgetwin.twin.services import Services, change
 from edgetwin.twin.store import Store
 
 TRIM_EVERY_S = 300.0
@@ -39,10 +40,12 @@ class Service:
     ):
         self._definitions_file, self._clock = definitions, clock
         self._definitions = _read_definitions(definitions)
-        self.services = Services({name: definition_from(one) for name, one in self._definitions.items()})
+        self.services = Services(kinds)
+        for name, definition in self._definitions.items():
+            self.services.define(name, definition_from(definition, kinds), clock())
         hosts = [Host(name, store, kinds, self._heard_from(name), clock) for name, store in stores.items()]
         self.centre = Centre(hosts, kinds, places)
-        self.services.resynchronise([self._change(host.name, twin) for host in hosts for twin in host.twins.values()])
+        self.services.resynchronise([change(twin, host.name) for host in hosts for twin in host.twins.values()], clock())
         self._trimming: asyncio.Task | None = None
 
     async def start(self) -> None:
@@ -91,9 +94,9 @@ class Service:
         """Defines a service twin, or defines it anew; returns whether there was none. Raises InputError."""
         if not NAME.fullmatch(service_id):
             raise InputError(f"service {service_id!r}: letters, digits, _ and -, at most 128, not beginning with _ or -")
-        made, new = definition_from(definition), service_id not in self._definitions
+        made, new = definition_from(definition, self.centre.kinds), service_id not in self._definitions
         await self._keep({**self._definitions, service_id: definition})
-        self.services.define(service_id, made)
+        self.services.define(service_id, made, self._clock())
         return new
 
     async def forget(self, service_id: str) -> None:
@@ -126,12 +129,9 @@ class Service:
 
     def _heard_from(self, host: str) -> Callable[[Sequence[Twin]], None]:
         def heard(twins: Sequence[Twin]) -> None:
-            self.services.take([self._change(host, twin) for twin in twins])
+            self.services.take([change(twin, host) for twin in twins], self._clock())
 
         return heard
-
-    def _change(self, host: str, twin: Twin) -> Change:
-        return Change(twin.id, twin.kind, host, twin.epoch, twin.revision, twin.reported, twin.measured_s)
 
     async def _trim(self) -> None:
         while True:

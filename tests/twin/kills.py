@@ -1,0 +1,49 @@
+"""A service killed again and again under load: what its devices were told, what its stores hold, and what the checker says."""
+
+import asyncio
+import random
+from typing import NamedTuple
+
+from twin.checker import Verdict, judged
+from twin.devices import Devices
+
+
+class Record(NamedTuple):
+    """Kills so far, the checker's verdict, seconds until the service was ready again each time, and messages sent."""
+
+    kills: int
+    verdict: Verdict
+    recovery_s: list[float]
+    sent: int
+
+
+def killed_under_load(service, logs, kills, devices=40, seed=0, longest_s=0.5, told=lambda done: None):
+    """Starts the service, has devices send, and kills it `kills` times, each at a random moment at most `longest_s` after it was ready, or
+    while it starts. `logs()`: the logs in its stores once it has stopped."""
+    draw = random.Random(seed)
+    names = [f"car-{i}" for i in range(devices)]
+    load = Devices(service.port, names, seed=seed)
+    recovery_s = []
+
+    async def main():
+        service.start()
+        for name in names:
+            service.ask("PUT", f"/v1/twins/{name}", {"kind": "vehicle"})
+        sending = asyncio.create_task(load.run())
+        for done in range(kills):
+            await asyncio.sleep(draw.uniform(0, longest_s))
+            service.kill()
+            if draw.random() < 0.1:
+                service.start(wait=False)
+                await asyncio.sleep(draw.uniform(0, longest_s))
+                service.kill()
+            recovery_s.append(await asyncio.to_thread(service.start))
+            told(done + 1)
+        await asyncio.sleep(longest_s)
+        load.stop()
+        await asyncio.wait_for(sending, 60)
+
+    asyncio.run(main())
+    assert service.stop() == 0, service.log.read_text()[-2000:]
+    sent = sum(event["event"] == "sent" for event in load.events)
+    return Record(kills, judged(load.events, logs()), recovery_s, sent)

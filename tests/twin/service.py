@@ -1,0 +1,87 @@
+"""A service of twins as a process of its own, started, killed and started again on the same data."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+
+def free_port():
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class ServiceProcess:
+    """`edgetwin serve` on a folder, listening on a port of its own. `program` stands in for `-m edgetwin` where a test breaks the layer."""
+
+    def __init__(self, data, *options, program=("-m", "edgetwin"), environment=None):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = data.parent / f"{data.name}.log"
+        self._command = [sys.executable, *program, "serve", "--data", str(data), "--listen", f"127.0.0.1:{self.port}", *options]
+        self._environment = {**os.environ, **(environment or {})}
+        self.process = None
+
+    def start(self, wait=True):
+        """Starts it; returns seconds until it was ready."""
+        began = time.perf_counter()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._environment)
+        while wait:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"ended with {self.process.returncode}: {self.log.read_text()[-2000:]}")
+            if self.get("/ready", None) is not None:
+                break
+            if time.perf_counter() - began > 60:
+                raise TimeoutError(self.log.read_text()[-2000:])
+            time.sleep(0.005)
+        return time.perf_counter() - began
+
+    def kill(self):
+        """SIGKILL, as a crash would end it."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        """SIGTERM; returns the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.stop()
+
+    def get(self, path, *default):
+        """An answer as JSON; the default, where there is one, for no answer or an error."""
+        return self.ask("GET", path, None, *default)
+
+    def ask(self, method, path, body=None, *default):
+        content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        asked = urllib.request.Request(self.url + path, content, {"Content-Type": "application/json"}, method=method)
+        try:
+            with urllib.request.urlopen(asked, timeout=10) as answer:
+                return json.loads(answer.read() or b"null")
+        except (OSError, ValueError):
+            if default:
+                return default[0]
+            raise
+
+    def refused(self, method, path, body=None):
+        """Status and message of an error."""
+        try:
+            found = self.ask(method, path, body)
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read()).get("error")
+        raise AssertionError(f"not refused: {found}")
