@@ -250,7 +250,7 @@ def test_a_store_is_what_plain_dictionaries_are(place: Place) -> None:
     run_state_machine_as_test(
         machine(place.open, fresh),
         settings=settings(
-            max_examples=25 if place.kind == "sqlite" else 12,
+            max_examples=20 if place.kind == "sqlite" else 10,
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=list(HealthCheck),
