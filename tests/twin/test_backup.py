@@ -36,6 +36,7 @@ def server() -> Iterator[PostgresServer]:
 @pytest.fixture
 def address_of(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     """Addresses of places where there is no store yet, one for a kind."""
+
     def make(kind: str) -> str:
         if kind == "sqlite":
             return str(tmp_path / "places" / "store.sqlite")
@@ -213,7 +214,7 @@ def test_a_log_that_does_not_lead_to_the_state_is_found(kind: str, damage: str, 
         with contextlib.closing(sqlite3.connect(address, isolation_level=None)) as connection:
             connection.execute(damage)
     else:
-            with psycopg.connect(address, autocommit=True, options="-c search_path=edgetwin") as database:
+        with psycopg.connect(address, autocommit=True, options="-c search_path=edgetwin") as database:
             database.execute(damage)  # type: ignore[call-overload]
     said = r"the log of car-\d (does not lead to its state|is missing); restore it from a backup"
     with pytest.raises(StoreRefused, match=said):
@@ -329,11 +330,12 @@ backup({str(tmp_path / "store.sqlite")!r}, Path({str(tmp_path / "backup")!r}))
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "edgetwin.errors.InputError" in ran.stderr and "backup: cannot be written (" in ran.stderr
-    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(f"store.sqlite{ending}" for ending in ("", ".lock", "-shm", "-wal"))
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(
+        f"store.sqlite{ending}" for ending in ("", ".lock", "-shm", "-wal")
+    )
 
 
 def test_a_server_that_is_away(tmp_path: Path, server: PostgresServer) -> None:
     with pytest.raises(StoreUnavailable):
         stores.backup(server.address.replace(f":{server.port}/", ":1/"), tmp_path / "backup", "edge-1")
     assert not list(tmp_path.iterdir())
-
