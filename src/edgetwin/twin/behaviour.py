@@ -21,8 +21,8 @@ WEIGHT = 0.2
 """How much the latest error counts in the mean."""
 VELOCITY_SPAN = 0.5
 """How far back the mean velocity reaches, in times of `silent_after_s`."""
-SENSIBLE = 1e15
-"""Metres, m/s or m² beyond which a memory is taken for damaged."""
+SENSIBLE, SENSIBLE_M2 = 1e15, 1e30
+"""m/s and m² beyond which a memory is taken for damaged."""
 DAMAGED = (KeyError, IndexError, TypeError, ValueError, ArithmeticError)
 
 
@@ -48,10 +48,10 @@ def learned(kind: Kind, twin: Twin, update: Update) -> State:
     x, y = kind.position
     now = _Fix(update.time_s, update.state.get(x), update.state.get(y))  # type: ignore[arg-type]
     if now.x_m is None or now.y_m is None:
-        return {**twin.model, "position_s": position_s(twin)}
+        return {**_memory(twin), "position_s": position_s(twin)}
     was = _Fix(position_s(twin), twin.reported.get(x), twin.reported.get(y))  # type: ignore[arg-type]
     if was.x_m is None or was.y_m is None or not now.time_s > was.time_s:
-        return _without_position_s(twin.model)
+        return _without_position_s(_memory(twin))
     try:
         memory = _after(kind, twin.model, was, now)
     except DAMAGED:
@@ -65,16 +65,16 @@ def motion(kind: Kind, memory: State) -> Motion | None:
         if memory["model"] != _model(kind):
             return None
         (vx, vy), errors = memory["velocity_mps"], memory["squared_error_m2"]
-        sensible = all(0 <= error <= SENSIBLE**2 for error in errors) and abs(vx) <= SENSIBLE and abs(vy) <= SENSIBLE
-        return Motion((float(vx), float(vy)), tuple(map(float, errors))) if sensible and len(errors) <= len(RUNGS) else None
+        sensible = _sensible(errors) and abs(vx) <= SENSIBLE and abs(vy) <= SENSIBLE
+        return Motion((float(vx), float(vy)), tuple(map(float, errors))) if sensible else None
     except DAMAGED:
         return None
 
 
 def position_s(twin: Twin) -> float:
     """When the twin's position was measured: with its last update, or with the last that told a position."""
-    found = twin.model.get("position_s", twin.measured_s)
-    return found if type(found) in (int, float) and math.isfinite(found) else twin.measured_s
+    found = _memory(twin).get("position_s")
+    return found if type(found) is float and math.isfinite(found) else twin.measured_s
 
 
 def _after(kind: Kind, memory: State, was: _Fix, now: _Fix) -> dict[str, Any]:
@@ -134,6 +134,10 @@ def _scored(kind: Kind, scores: int, forecast: list, errors: list, was: _Fix, no
     """
     begun_s, x, y, vx, vy = forecast
     errors, (begun, rung) = list(errors), divmod(scores, len(RUNGS))
+    if not _sensible(errors) or len(errors) < min(scores, len(RUNGS)):
+        return 0, None, []
+    if not begun_s <= now.time_s:
+        return begun * len(RUNGS), None, errors
     while rung < len(RUNGS):
         ahead_s = RUNGS[rung] * kind.silent_after_s
         share = (begun_s + ahead_s - was.time_s) / (now.time_s - was.time_s)
@@ -143,7 +147,7 @@ def _scored(kind: Kind, scores: int, forecast: list, errors: list, was: _Fix, no
             return begun * len(RUNGS), None, errors
         dx = was.x_m + share * (now.x_m - was.x_m) - x - vx * ahead_s
         dy = was.y_m + share * (now.y_m - was.y_m) - y - vy * ahead_s
-        error = min(dx * dx + dy * dy, SENSIBLE)
+        error = min(dx * dx + dy * dy, SENSIBLE_M2)
         if rung < len(errors):
             error = errors[rung] + max(WEIGHT, 1 / (begun + 1)) * (error - errors[rung])
         errors[rung : rung + 1] = [round(error, 6)]
@@ -151,9 +155,17 @@ def _scored(kind: Kind, scores: int, forecast: list, errors: list, was: _Fix, no
     return (begun + 1) * len(RUNGS), None, errors
 
 
+def _memory(twin: Twin) -> State:
+    return twin.model if type(twin.model) is dict else {}
+
+
 def _model(kind: Kind) -> str:
     """What a memory is of: errors of another forecaster, or after other times, do not count."""
     return f"{kind.forecaster}/{VERSION}/{kind.silent_after_s}"
+
+
+def _sensible(errors: Any) -> bool:
+    return len(errors) <= len(RUNGS) and all(0 <= error <= SENSIBLE_M2 for error in errors)
 
 
 def _without_position_s(memory: Mapping[str, Any]) -> State:
