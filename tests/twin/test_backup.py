@@ -11,7 +11,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from twin.servers import PASSWORD, PostgresServer, postgres_server
 
 import edgetwin.cli.stores  # noqa: F401  (adds its commands to the app)
 from edgetwin.cli import main
@@ -22,6 +21,7 @@ from edgetwin.twin.backup import Found
 from edgetwin.twin.messages import Quarantined, Update
 from edgetwin.twin.record import Twin, applied, late
 from edgetwin.twin.store import Batch, Store, StoreRefused, StoreUnavailable, digest, opened
+from twin.servers import PASSWORD, PostgresServer, postgres_server
 
 HOSTS = {"sqlite": None, "postgres": "edge-1"}
 Make = Callable[..., str]

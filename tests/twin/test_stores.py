@@ -1,10 +1,12 @@
 """Both stores, by the same tests: against plain dictionaries, fenced, atomic, refused where they must be, and away for a while."""
 
+import asyncio
 import contextlib
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from edgetwin.errors import InputError
 from edgetwin.twin import postgres, postgres_schema, rows, sqlite
-from edgetwin.twin.messages import Quarantined, Update
+from edgetwin.twin.host import Full, Host
+from edgetwin.twin.kinds import read_kinds
+from edgetwin.twin.messages import Quarantined, Update, line_of, parse
 from edgetwin.twin.postgres import PostgresStore
 from edgetwin.twin.record import Entry, Twin, applied, folded, late
 from edgetwin.twin.sqlite import SQLiteStore
@@ -250,7 +254,7 @@ def test_a_store_is_what_plain_dictionaries_are(place: Place) -> None:
     run_state_machine_as_test(
         machine(place.open, fresh),
         settings=settings(
-            max_examples=20 if place.kind == "sqlite" else 10,
+            max_examples=20 if place.kind == "sqlite" else 6,
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=list(HealthCheck),
@@ -546,6 +550,43 @@ def test_a_server_that_is_killed_and_comes_back(shared: Place) -> None:
     grown(store, twin, 2)
     with pytest.raises(StoreRefused, match="another process serves as host edge-1"):
         shared.open()  # the lock is taken anew with the connection
+
+
+def test_a_host_goes_on_where_it_was_when_its_server_comes_back(shared: Place) -> None:
+    server = shared.server
+    assert server is not None
+    acked: dict[int, str] = {}
+
+    async def main() -> None:
+        host = Host("edge-1", shared.open(), read_kinds())
+        host.start()
+        await host.create(Twin("car-1", "vehicle"))
+
+        async def report(seq: int) -> None:
+            line = line_of(Update("car-1", 1, seq, time.time(), {"x_m": float(seq), "y_m": 0.0}))
+            while True:
+                with contextlib.suppress(Full):
+                    (ack,) = await host.submit([(parse(line), line)])
+                    acked[seq] = ack.status
+                    return
+                await asyncio.sleep(0.02)
+
+        for seq in range(1, 6):
+            await report(seq)
+        server.kill()
+        waiting = asyncio.create_task(report(6))
+        await asyncio.sleep(0.3)
+        assert not waiting.done() and not host.available
+        await asyncio.to_thread(server.start)
+        await waiting
+        await report(7)
+        await report(3)
+        await host.close()
+
+    asyncio.run(main())
+    assert acked == {1: "applied", 2: "applied", 3: "duplicate", 4: "applied", 5: "applied", 6: "applied", 7: "applied"}
+    (twin,) = shared.open().twins()
+    assert (twin.revision, twin.seq, twin.missing) == (7, 7, 0)
 
 
 def test_a_host_that_lost_its_connection_and_its_name_does_not_write(shared: Place) -> None:

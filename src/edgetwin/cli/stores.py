@@ -21,7 +21,7 @@ def check(store: str, *, host: str | None = None, json: Json = False) -> int:
     Parameters
     ----------
     store
-        A store's file, or postgresql://USER:PASSWORD@HOST:PORT/DATABASE.
+        A store's file, or postgresql://USER@HOST:PORT/DATABASE with the password in PGPASSWORD.
     host
         The host whose twins these are, where the store is in PostgreSQL.
     """
@@ -39,7 +39,7 @@ def backup(store: str, target: Path, *, host: str | None = None, json: Json = Fa
     Parameters
     ----------
     store
-        A store's file, or postgresql://USER:PASSWORD@HOST:PORT/DATABASE.
+        A store's file, or postgresql://USER@HOST:PORT/DATABASE with the password in PGPASSWORD.
     target
         A new file.
     host
@@ -61,7 +61,7 @@ def restore(source: Path, store: str, *, host: str | None = None, json: Json = F
     source
         A file that `edgetwin store backup` made.
     store
-        A new file, or postgresql://USER:PASSWORD@HOST:PORT/DATABASE.
+        A new file, or postgresql://USER@HOST:PORT/DATABASE with the password in PGPASSWORD.
     host
         The host whose twins these will be, where the store is in PostgreSQL.
     """
@@ -79,7 +79,7 @@ def upgrade(store: str, *, json: Json = False) -> int:
     Parameters
     ----------
     store
-        A store's file, which nobody may be serving, or postgresql://USER:PASSWORD@HOST:PORT/DATABASE.
+        A store's file, which nobody may be serving, or postgresql://USER@HOST:PORT/DATABASE with the password in PGPASSWORD.
     """
     from edgetwin.twin import backup as stores
 

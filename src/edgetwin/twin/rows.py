@@ -74,7 +74,7 @@ def trimmed(revision: int, state: State, entries: Iterable[Entry], before_s: flo
     there = list(entries)
     applied = [(entry.revision, entry.measured_s) for entry in there if entry.revision is not None]
     newest = max(applied, default=(0, 0.0))[0]
-    keep_from = min((number for number, measured_s in applied if measured_s >= before_s or number == newest), default=newest)
+    keep_from = min((number for number, measured_s in applied if measured_s >= before_s), default=newest)
     gone = [one for one in there if (one.revision < keep_from if one.revision is not None else one.measured_s < before_s)]
     last = max((one.revision for one in gone if one.revision is not None), default=revision)
     return Trimmed(last, folded(state, gone), gone)
