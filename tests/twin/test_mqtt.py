@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import aiomqtt
 import nats
@@ -60,9 +61,9 @@ async def serving(server, front):
 
 
 @asynccontextmanager
-async def device_at(server, device="car-1"):
+async def device_at(server, device="car-1", **login):
     """A device's connection, told of its acknowledgements and its desired state."""
-    async with aiomqtt.Client("127.0.0.1", server.mqtt_port, identifier=f"id-{device}", timeout=2) as client:
+    async with aiomqtt.Client("127.0.0.1", server.mqtt_port, identifier=f"id-{device}", timeout=2, **login) as client:
         await client.subscribe([(f"edgetwin/v1/acks/{device}", 1), (f"edgetwin/v1/desired/{device}", 1)])
         yield client
 
@@ -133,6 +134,33 @@ def test_a_device_speaks_only_for_itself(tmp_path):
             await send(other, update("car-2", seq=2), topic="car-2")
             assert statuses(await heard(other)) == ["applied"]
             assert (await front.own.quarantine_counts())["malformed"] == 2
+
+    asyncio.run(main())
+
+
+def test_the_configuration_in_the_documentation_holds_devices_to_their_own_topics(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "mqtt.md").read_text(encoding="utf-8").split("```")[1]
+    config = text.replace("{", "{{").replace("}", "}}")
+    for found, put in (
+        ("127.0.0.1:4222", "127.0.0.1:{port}"),
+        ("0.0.0.0:1883", "127.0.0.1:{mqtt_port}"),
+        ("/var/lib/nats", "{folder}"),
+    ):
+        assert found in config
+        config = config.replace(found, put)
+
+    async def main():
+        async with nats_server(tmp_path / "nats", config) as server, front_over(tmp_path, ["car-1", "car-2"]) as front:
+            server.url = server.url.replace("//", "//edgetwin:change-me@")
+            async with serving(server, front), device_at(server, username="car-1", password="change-me-too") as car:
+                await car.publish("edgetwin/v1/updates/car-2", line_of(update("car-2")))
+                await send(car, update())
+                assert statuses(await heard(car)) == ["applied"]
+                assert front.twin("car-2").revision == 0
+                assert await front.own.quarantine_counts() == {}
+            with pytest.raises(aiomqtt.MqttError):
+                async with device_at(server):
+                    pass
 
     asyncio.run(main())
 

@@ -103,6 +103,8 @@ class _Devices:
                         self._hold(message)
                 else:
                     await asyncio.sleep(RETRY_S)
+                if telling.done():
+                    telling.result()
                 now_s = time.monotonic()
                 for device in self._held.keys() - self._settling.keys():
                     if self._not_before_s.get(device, 0.0) <= now_s:

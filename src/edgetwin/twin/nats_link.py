@@ -47,9 +47,16 @@ async def while_connected(url: str, name: str, use: Callable[[Client], Coroutine
     """
     server, told = without_password(checked_url(url)), ""
     gauge = CONNECTED.labels(name)
+
+    def stands() -> None:
+        nonlocal told
+        told = ""
+        gauge.set(1)
+        log.info("connected to NATS", server=server, name=name)
+
     while True:
         try:
-            await _once(url, name, use, lambda: gauge.set(1))
+            await _once(url, name, use, stands)
             reason = "connection closed"
         except (OSError, Error, TimeoutError) as error:
             reason = f"{type(error).__name__}: {error}"
@@ -86,7 +93,6 @@ async def _once(url: str, name: str, use: Callable[[Client], Coroutine[Any, Any,
                 error_cb=on_error,
             )
         stands()
-        log.info("connected to NATS", server=without_password(url), name=name)
         tasks = [asyncio.create_task(use(client)), asyncio.create_task(break_())]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
