@@ -30,7 +30,7 @@ def of_sqlite(kills, folder):
 def of_postgres(kills, folder):
     from edgetwin.twin.postgres import PostgresStore
 
-    with postgres_server(folder) as server:
+    with postgres_server() as server:
 
         def read():
             found = {}

@@ -4,6 +4,8 @@ import asyncio
 import json
 import time
 
+import aiomqtt
+import nats
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -13,6 +15,7 @@ from edgetwin.twin import serve
 from edgetwin.twin.http import MAX_BODY_BYTES
 from edgetwin.twin.messages import line_of
 from twin.hosts import logs_in, sqlite_calls, update
+from twin.nats_server import nats_server
 from twin.service import ServiceProcess
 
 
@@ -259,3 +262,45 @@ def test_loopback_needs_no_token():
 def test_options_without_sense(tmp_path, options, said):
     with pytest.raises(InputError, match=said):
         serve.application(tmp_path, **options)
+
+
+def test_a_service_with_mqtt_takes_messages_by_it_and_tells_changes(tmp_path):
+    async def main():
+        async with nats_server(tmp_path / "nats") as server:
+            service = ServiceProcess(tmp_path / "twins", "--nats", server.url)
+            await asyncio.to_thread(service.start)
+            try:
+                await asyncio.to_thread(enrol, service, "radio")
+                listener = await nats.connect(server.url)
+                changes = await listener.subscribe("edgetwin.bus.changes.>")
+                async with aiomqtt.Client("127.0.0.1", server.mqtt_port, identifier="radio") as device:
+                    await device.subscribe("edgetwin/v1/acks/radio", qos=1)
+                    await device.subscribe("edgetwin/v1/desired/radio", qos=1)
+                    messages = aiter(device.messages)
+
+                    async def told(topic):
+                        async with asyncio.timeout(20):
+                            while (message := await anext(messages)).topic.value != f"edgetwin/v1/{topic}/radio":
+                                pass
+                            return json.loads(message.payload)
+
+                    for _ in range(100):
+                        await device.publish("edgetwin/v1/updates/radio", line_of(update("radio", 1)), qos=1)
+                        try:
+                            async with asyncio.timeout(0.2):
+                                found = await told("acks")
+                                break
+                        except TimeoutError:
+                            continue
+                    assert found["acks"][0]["status"] in ("applied", "duplicate")
+                    news = json.loads((await changes.next_msg(timeout=10)).data)
+                    assert [(one["twin_id"], one["revision"]) for one in news] == [("radio", 1)]
+                    await asyncio.to_thread(service.ask, "PATCH", "/v1/twins/radio/desired", {"state": {"speed_mps": 4}})
+                    while (await told("desired"))["desired"] != {"speed_mps": 4}:
+                        pass
+                await listener.close()
+            finally:
+                assert await asyncio.to_thread(service.stop) == 0
+        assert logs_in(tmp_path / "twins")["radio"]["revision"] == 1
+
+    asyncio.run(main())

@@ -20,6 +20,7 @@ def serve(
         str, Parameter(help="sqlite: a file for each host; or postgresql://USER@HOST/DATABASE, which they share.")
     ] = "sqlite",
     kinds: Annotated[Path | None, Parameter(help="TOML file of kinds of twins, instead of the built-in ones.")] = None,
+    nats: Annotated[str | None, Parameter(help="nats://HOST:4222: devices may speak MQTT to this server's listener.")] = None,
     listen: Annotated[str, Parameter(help="ADDRESS:PORT. Beyond loopback a token file is needed.")] = "127.0.0.1:8700",
     token_file: Annotated[Path | None, Parameter(help="File with the token that every request must carry.")] = None,
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Parameter(help="What is logged at least.")] = "info",
@@ -35,4 +36,4 @@ def serve(
     token = None if token_file is None else serving.token_in(token_file)
     host, port = serving.address(listen, token)
     chosen = ["edge-1", "edge-2", "edge-3"] if hosts is None else hosts
-    serving.serve(serving.application(data, chosen, store, kinds or serving.DEFAULT_KINDS, token), host, port, log_level)
+    serving.serve(serving.application(data, chosen, store, kinds or serving.DEFAULT_KINDS, nats, token), host, port, log_level)

@@ -6,11 +6,12 @@ The centre is a host too: what belongs to nobody, such as a message of a device 
 import asyncio
 import heapq
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from edgetwin.errors import InputError
 from edgetwin.twin import kinds as kinds_
+from edgetwin.twin.bus import Bus, LocalBus, desired_news
 from edgetwin.twin.host import Arrival, Full, Host, Refused
 from edgetwin.twin.kinds import Kind
 from edgetwin.twin.messages import NAME, Ack, Bad, parse
@@ -33,10 +34,10 @@ class Centre:
     def __init__(self, hosts: Sequence[Host], kinds: Mapping[str, Kind], places: Mapping[str, Place] | None = None):
         self.hosts = {host.name: host for host in hosts}
         self.kinds, self.own = kinds, hosts[0]
+        self.bus: Bus = LocalBus()
         self._edge = list(hosts[1:]) or list(hosts)
         self._places = places or {}
         self._home: dict[str, Host] = {}
-        self._watchers: dict[str, set[Callable[[Twin], None]]] = {}
         for host in hosts:
             for twin_id in host.twins:
                 if twin_id in self._home:
@@ -99,7 +100,7 @@ class Centre:
             raise
 
     async def desire(self, twin_id: str, changes: Mapping[str, Any], if_revision: int | None = None) -> Twin:
-        """Changes a twin's desired state and tells its device. Raises Refused, Full."""
+        """Changes a twin's desired state and tells so on the bus. Raises Refused, Full."""
         home = self.home(twin_id)
         kind = self.kinds[home.twins[twin_id].kind]
         try:
@@ -107,8 +108,7 @@ class Centre:
         except Bad as bad:
             raise Refused(422, f"desired state: {bad.detail}") from None
         twin = await home.desire(twin_id, changes, if_revision)
-        for tell in list(self._watchers.get(twin_id, ())):
-            tell(twin)
+        await self.bus.publish(*desired_news(twin))
         return twin
 
     async def erase(self, twin_id: str) -> None:
@@ -117,18 +117,6 @@ class Centre:
         for host in self.hosts.values():
             await host.erase(twin_id)
         self._home.pop(twin_id, None)
-
-    def watch(self, twin_id: str, tell: Callable[[Twin], None]) -> Callable[[], None]:
-        """Has `tell` called with the twin when its desired state changes; returns what ends that."""
-        self._watchers.setdefault(twin_id, set()).add(tell)
-
-        def end() -> None:
-            watching = self._watchers.get(twin_id, set())
-            watching.discard(tell)
-            if not watching:
-                self._watchers.pop(twin_id, None)
-
-        return end
 
     async def close(self) -> None:
         """Writes what waits and closes the stores."""

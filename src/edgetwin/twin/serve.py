@@ -41,12 +41,27 @@ def stores_for(data: Path, hosts: Sequence[str], store: str) -> dict[str, Store]
 
 
 def application(
-    data: Path, hosts: Sequence[str], store: str = "sqlite", kinds: Path = DEFAULT_KINDS, token: str | None = None
+    data: Path,
+    hosts: Sequence[str],
+    store: str = "sqlite",
+    kinds: Path = DEFAULT_KINDS,
+    nats: str | None = None,
+    token: str | None = None,
 ) -> ASGIApp:
     """The service's ASGI application. Raises InputError for options without sense, StoreRefused for stores that cannot be used."""
     read = read_kinds(kinds)
+    if nats is not None:
+        _check_nats(nats)
     data.mkdir(parents=True, exist_ok=True)
-    return app(Service(stores_for(data, hosts, store), read, data / "services.json"), token)
+    return app(Service(stores_for(data, hosts, store), read, data / "services.json", nats=nats), token)
+
+
+def _check_nats(url: str) -> None:
+    try:
+        from edgetwin.twin.nats_link import checked_url
+    except ModuleNotFoundError as error:
+        raise InputError(f"NATS needs {error.name}: pip install 'edgetwin[nats]'") from None
+    checked_url(url)
 
 
 def address(listen: str, token: str | None) -> tuple[str, int]:

@@ -3,8 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,10 @@ log = structlog.get_logger("edgetwin.twin.service")
 
 
 class Service:
-    """Hosts over the given stores, the first of which is the centre's, and the service twins defined in a file, which is written as they change."""
+    """Hosts over the given stores, the first of which is the centre's, and the service twins defined in a file, which is written as they change.
+
+    nats: address of a NATS server, by whose MQTT listener devices send too, and where changes of twins are told, under `changes.HOST`.
+    """
 
     def __init__(
         self,
@@ -36,9 +38,10 @@ class Service:
         kinds: Mapping[str, Kind],
         definitions: Path,
         places: Mapping[str, Place] | None = None,
+        nats: str | None = None,
         clock: Callable[[], float] = time.time,
     ):
-        self._definitions_file, self._clock = definitions, clock
+        self._definitions_file, self._nats, self._clock = definitions, nats, clock
         self._definitions = _read_definitions(definitions)
         self.services = Services(kinds)
         for name, definition in self._definitions.items():
@@ -46,22 +49,24 @@ class Service:
         hosts = [Host(name, store, kinds, self._heard_from(name), clock) for name, store in stores.items()]
         self.centre = Centre(hosts, kinds, places)
         self.services.resynchronise([change(twin, host.name) for host in hosts for twin in host.twins.values()], clock())
-        self._trimming: asyncio.Task | None = None
+        self._tasks: set[asyncio.Task] = set()
 
     async def start(self) -> None:
         """Starts to take messages."""
         for host in self.centre.hosts.values():
             host.start()
-        self._trimming = asyncio.create_task(self._trim())
+        if self._nats is not None:
+            self._begin_nats(self._nats)
+        self._keep_running(self._trim())
         log.info("ready", hosts=list(self.centre.hosts), twins=len(self.centre.ids))
 
     async def close(self) -> None:
         """Writes what waits and closes the stores."""
-        if self._trimming is not None:
-            self._trimming.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._trimming
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.centre.close()
+        await self.centre.bus.close()
         log.info("stopped")
 
     def view(self, twin_id: str) -> dict[str, Any]:
@@ -129,9 +134,25 @@ class Service:
 
     def _heard_from(self, host: str) -> Callable[[Sequence[Twin]], None]:
         def heard(twins: Sequence[Twin]) -> None:
-            self.services.take([change(twin, host) for twin in twins], self._clock())
+            news = [change(twin, host) for twin in twins]
+            self.services.take(news, self._clock())
+            if self._nats is not None:
+                told = json.dumps([one._asdict() for one in news]).encode()
+                self._keep_running(self.centre.bus.publish(f"changes.{host}", told))
 
         return heard
+
+    def _begin_nats(self, url: str) -> None:
+        from edgetwin.twin.mqtt import serve_mqtt
+        from edgetwin.twin.nats_bus import NatsBus
+
+        self.centre.bus = NatsBus(url)
+        self._keep_running(serve_mqtt(url, self.centre, asyncio.Event()))
+
+    def _keep_running(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _trim(self) -> None:
         while True:

@@ -74,16 +74,10 @@ async def _answer(socket: WebSocket, answers: asyncio.Queue[asyncio.Future]) -> 
 
 
 async def _tell_desired(socket: WebSocket, centre: Centre, device: str) -> None:
-    """Tells each change of the desired state, or only the last of several while the device does not read."""
-    changed = asyncio.Event()
-    end_watch = centre.watch(device, lambda twin: changed.set())
-    try:
-        while True:
-            await changed.wait()
-            changed.clear()
+    """Tells what is desired whenever that has changed, or only how it is in the end where the device reads too slowly."""
+    async with centre.bus.subscribe(f"desired.{device}", max_pending=1) as changes:
+        async for _ in changes:
             await _send(socket, desired(centre.twin(device)))
-    finally:
-        end_watch()
 
 
 async def _send(socket: WebSocket, content: dict[str, Any]) -> None:
