@@ -55,13 +55,25 @@ def test_errors_are_those_at_1_4_and_16_silences_after_a_turn():
     assert all(now < then for now, then in zip(motion.squared_error_m2, first, strict=True)), "it forgets the turn"
 
 
-def test_the_mean_velocity_of_noise_is_a_mean_over_half_a_silence():
+def test_two_errors_count_alike_before_old_ones_fade():
+    turn = np.concatenate([straight(3), straight(3)[-1] + straight(85, (-3.0, 4.0))[1:]])
+    errors = behaviour.motion(CAR, twin_after(turn).model).squared_error_m2
+    assert errors[0] == pytest.approx(50**2 / 2, rel=1e-3), "wrong by 50 m at first, then right"
+
+
+def test_a_forecast_is_not_judged_before_its_time_and_then_on_the_line_between_two_positions():
+    twin = twin_after(straight(3, (2.0, 0.0)))
+    after = learn(twin, 6.0, 16.0, twin.measured_s + 16)
+    assert behaviour.motion(CAR, after).squared_error_m2 == pytest.approx([(2 * 5) ** 2 + 5**2])
+
+
+@pytest.mark.parametrize("step_s", [0.2, 1.0, 5.0])
+def test_the_mean_velocity_of_noise_is_a_mean_over_half_a_silence(step_s):
     rng = np.random.default_rng(0)
-    velocities = [
-        behaviour.motion(CAR, twin_after(np.cumsum(rng.normal(size=(40, 2)), 0)).model).velocity_mps for _ in range(400)
-    ]
-    share = 1 / (1 + 2.5)
-    assert np.var(velocities) == pytest.approx(share / (2 - share), rel=0.2), "as of exponential smoothing with that share"
+    paths = np.cumsum(rng.normal(size=(300, 60, 2)), axis=1)
+    velocities = [behaviour.motion(CAR, twin_after(path, step_s).model).velocity_mps for path in paths]
+    share = step_s / (step_s + 2.5)
+    assert np.var(velocities) == pytest.approx(share / (2 - share) / step_s**2, rel=0.2), "as of exponential smoothing"
 
 
 def test_last_value_learns_how_far_devices_get():

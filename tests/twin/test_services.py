@@ -14,7 +14,7 @@ from edgetwin.twin.areas import definition_from
 from edgetwin.twin.grid import Box, Grid
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.record import Twin
-from edgetwin.twin.services import Change, Services, change
+from edgetwin.twin.services import Change, Services, carried, change
 from edgetwin.twin.silence import Forecast
 
 KINDS = read_kinds()
@@ -273,6 +273,20 @@ def test_a_silent_twin_counts_where_it_is_forecast_until_it_speaks():
     assert made.state("road", 10.0)["predicted"] == 1, "news that is known already does not undo a forecast"
     made.take([change(twin._replace(revision=4, measured_s=11.0, reported={"x_m": 20.0, "y_m": 0.0}), "edge-1")], 11.0)
     assert (made.state("road", 11.0)["count"], made.state("road", 11.0)["predicted"]) == (1, 0)
+
+
+def test_silent_twins_are_carried_on_as_long_as_a_service_counts_them():
+    made = services({"road": ROAD})
+    assert (made.reach_s, Services(KINDS).reach_s) == (30.0, 0.0)
+    there = {"x_m": 50.0, "y_m": 0.0}
+    twins = [
+        Twin(f"car-{age}", "vehicle", revision=1, reported=there, measured_s=100.0 - age, received_s=100.0 - age)
+        for age in (1, 9, 31)
+    ]
+    news_ = carried(twins, "edge-1", KINDS, 100.0, made.reach_s)
+    assert [(one.twin_id, one.predicted, one.reported) for one in news_] == [("car-9", True, there)]
+    made.take([change(twin, "edge-1") for twin in twins] + news_, 100.0)
+    assert (made.state("road", 100.0)["count"], made.state("road", 100.0)["predicted"]) == (2, 1)
 
 
 def test_a_service_that_is_forgotten_or_defined_anew():

@@ -105,6 +105,21 @@ def test_little_experience_promises_no_less_than_half_of_the_error_made(movement
         assert np.all(np.sqrt(promised / made) > 0.5), (known, np.sqrt(promised / made))
 
 
+def test_what_was_not_seen_yet_is_no_better_than_what_was():
+    """Before longer forecasts are judged: as a velocity that may be all wrong, and at least as what was found goes on as the square."""
+    (twin,) = fleet_after(np.arange(6)[:, None, None] * np.array([[2.0, 0.0]]), 1.0)
+
+    def error_m(model, age_s):
+        return silence.forecasts([twin._replace(model={**twin.model, **model})], KINDS, twin.measured_s + age_s)[
+            "car-0"
+        ].standard_error_m
+
+    assert [error_m({}, age_s) for age_s in (5, 20, 200)] == pytest.approx([10, 40, 400])
+    assert [error_m({"squared_error_m2": [9.0]}, age_s) for age_s in (5, 20, 80)] == pytest.approx([3, 40, 160])
+    stopped = {"velocity_mps": [0.0, 0.0], "squared_error_m2": [9.0]}
+    assert [error_m(stopped, age_s) for age_s in (5, 20, 80)] == pytest.approx([3, 12, 48])
+
+
 def test_a_straight_line_is_forecast_to_the_centimetre_and_says_so():
     velocity = np.random.default_rng(0).normal(size=(20, 2)) * 15
     paths = np.arange(700)[:, None, None] * velocity

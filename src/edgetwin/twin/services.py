@@ -12,7 +12,7 @@ from edgetwin.twin.areas import Definition, Piece
 from edgetwin.twin.grid import Grid
 from edgetwin.twin.kinds import Kind
 from edgetwin.twin.record import State, Twin
-from edgetwin.twin.silence import Forecast
+from edgetwin.twin.silence import Forecast, forecasts
 
 
 class Change(NamedTuple):
@@ -32,6 +32,12 @@ def change(twin: Twin, host: str, forecast: Forecast | None = None) -> Change:
     """News of a twin on a host, or of what is forecast of it."""
     reported = twin.reported if forecast is None else {**twin.reported, **forecast.reported}
     return Change(twin.id, twin.kind, host, twin.epoch, twin.revision, reported, twin.measured_s, forecast is not None)
+
+
+def carried(twins: Iterable[Twin], host: str, kinds: Mapping[str, Kind], now_s: float, within_s: float) -> list[Change]:
+    """News of where twins on a host are forecast that are silent, and were measured within so many seconds."""
+    recent = {twin.id: twin for twin in twins if now_s - twin.measured_s <= within_s}
+    return [change(recent[twin_id], host, forecast) for twin_id, forecast in forecasts(recent.values(), kinds, now_s).items()]
 
 
 class _ServiceTwin:
@@ -57,6 +63,11 @@ class Services:
         self._grid: Grid[tuple[str, Piece]] = Grid()
         self._latest: dict[str, Change] = {}
         self._belongs: dict[str, frozenset[str]] = {}
+
+    @property
+    def reach_s(self) -> float:
+        """The longest that any service twin counts a twin after it was measured: older ones need not be carried on. 0 where there are none."""
+        return max((service.definition.stale_after_s for service in self._services.values()), default=0.0)
 
     def define(self, service_id: str, definition: Definition, now_s: float) -> None:
         """A new service twin of the device twins that are known; one of that id is replaced and begins anew."""
