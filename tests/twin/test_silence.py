@@ -91,7 +91,7 @@ def made_and_promised(paths, step_s, kind, known, ages_s):
 def test_the_promised_error_is_the_error_made_within_a_factor_of_two(movement, kind, step_s):
     ages_s = np.array([10, 20, 40, 80, 160])
     known = int(400 / step_s)
-    paths = movement(150, known + int(ages_s[-1] / step_s) + 1, step_s)
+    paths = movement(100, known + int(ages_s[-1] / step_s) + 1, step_s)
     made, promised = made_and_promised(paths, step_s, kind, known, ages_s)
     ratio = np.sqrt(promised / made)
     assert np.all((ratio > 0.5) & (ratio < 2)), f"promised by made, in metres: {ratio.round(2)}"
@@ -99,7 +99,7 @@ def test_the_promised_error_is_the_error_made_within_a_factor_of_two(movement, k
 
 @pytest.mark.parametrize("movement", [gauss_markov, random_walk, noisy_lines])
 def test_little_experience_promises_no_less_than_half_of_the_error_made(movement):
-    paths = movement(150, 200, 1.0)
+    paths = movement(100, 200, 1.0)
     for known in (3, 10, 30):
         made, promised = made_and_promised(paths, 1.0, "vehicle", known, [10, 40, 160])
         assert np.all(np.sqrt(promised / made) > 0.5), (known, np.sqrt(promised / made))
