@@ -35,15 +35,11 @@ class Fleet:
         self._scenario = replace(scenario, {"users.count": devices})
         self._network = network(self._scenario)
         self.slot_s = slot_s(self._scenario)
-        self._model = Movement(self._scenario, self._network, self.slot_s)
+        self._model, self._towers = Movement(self._scenario, self._network, self.slot_s), _towers(self._network.sites_xy_m)
         start, self._moving = jax.random.split(jax.random.key(seed))
-        sites_m = jnp.asarray(self._network.sites_xy_m, jnp.float32)
-        apart_m = jnp.sqrt(jnp.sum((sites_m[:, None] - sites_m[None]) ** 2, axis=-1))
-        self._towers = sites_m, jnp.min(jnp.where(jnp.eye(len(sites_m), dtype=bool), jnp.inf, apart_m), axis=1) / 2
-        self._step = jax.jit(self._stepped)
-        self._slot = 0
-        self._movement = self._model.start(start, self._moving, *self._towers)
-        self._before = self._now = self._seen(*self._model.place(self._movement, jnp.asarray(0)))
+        self._step, self._slot = jax.jit(self._stepped), 0
+        self._movement, *seen = jax.jit(self._started)(start, self._moving)
+        self._before = self._now = _arrays(*seen)
         self._advance()
 
     def at(self, elapsed_s: float) -> Motion:
@@ -59,16 +55,29 @@ class Fleet:
     def _advance(self) -> None:
         self._slot += 1
         self._before = self._now
-        self._movement, *seen = self._step(self._movement, self._slot)
-        self._now = self._seen(*seen)
+        self._movement, *seen = self._step(self._moving, self._movement, self._slot)
+        self._now = _arrays(*seen)
 
-    def _stepped(self, movement, slot):
-        visits = self._network.visits
-        moved = self._model.move(self._moving, movement, slot if visits is None else slot % len(visits), *self._towers)
-        return moved, *self._model.place(moved, slot if visits is None else slot % len(visits))
+    def _started(self, key, moving):
+        movement = self._model.start(key, moving, *self._towers)
+        return movement, *self._model.place(movement, jnp.zeros((), jnp.int32))
 
-    def _seen(self, position, present) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        return np.asarray(position, np.float64), np.asarray(present)
+    def _stepped(self, moving, movement, slot):
+        if self._network.visits is not None:
+            slot = slot % len(self._network.visits)
+        moved = self._model.move(moving, movement, slot, *self._towers)
+        return moved, *self._model.place(moved, slot)
+
+
+def _arrays(position_m, present) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    return np.asarray(position_m, np.float64), np.asarray(present)
+
+
+def _towers(sites_m: NDArray[np.float64]) -> tuple[jax.Array, jax.Array]:
+    """Where towers are, (sites, 2), and how far from its tower a taxi may be: half the way to the next, (sites,)."""
+    apart_m = np.linalg.norm(sites_m[:, None] - sites_m[None], axis=-1)
+    np.fill_diagonal(apart_m, np.inf)
+    return jnp.asarray(sites_m, jnp.float32), jnp.asarray(apart_m.min(axis=1) / 2, jnp.float32)
 
 
 def slot_s(scenario: Scenario) -> float:
