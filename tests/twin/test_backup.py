@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -21,16 +21,10 @@ from edgetwin.twin.backup import Found
 from edgetwin.twin.messages import Quarantined, Update
 from edgetwin.twin.record import Twin, applied, late
 from edgetwin.twin.store import Batch, Store, StoreRefused, StoreUnavailable, digest, opened
-from twin.servers import PASSWORD, PostgresServer, postgres_server
+from twin.servers import PASSWORD, PostgresServer
 
 HOSTS = {"sqlite": None, "postgres": "edge-1"}
 Make = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with postgres_server() as running:
-        yield running
 
 
 @pytest.fixture
