@@ -59,7 +59,7 @@ def test_a_broken_layer_is_found_by_kills(tmp_path, broken):
     data = tmp_path / "twins"
     service = ServiceProcess(data, "--host", "edge-1", program=[str(program)])
     try:
-        record = killed_under_load(service, lambda: logs_in(data), kills=6, seed=3)
+        record = killed_under_load(service, lambda: logs_in(data), kills=6, seed=3, settle_s=5)
     except RuntimeError:
         pytest.skip("it ended by itself while it started")
-    assert record.verdict.violations
+    assert any("log" in violation for violation in record.verdict.violations if "status" not in violation)

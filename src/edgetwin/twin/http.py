@@ -5,6 +5,7 @@ import hmac
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request
@@ -16,7 +17,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-import edgetwin
 from edgetwin.errors import InputError
 from edgetwin.twin import views
 from edgetwin.twin.centre import Place
@@ -86,7 +86,7 @@ def app(service: Service, token: str | None = None) -> ASGIApp:
         yield
         await service.close()
 
-    api = FastAPI(title="edgetwin", version=edgetwin.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    api = FastAPI(title="edgetwin", version=version("edgetwin"), lifespan=lifespan, docs_url=None, redoc_url=None)
     for kind, answer in ERRORS.items():
         api.add_exception_handler(kind, answer)
     centre = service.centre
