@@ -113,8 +113,8 @@ class Centre:
 
     async def erase(self, twin_id: str) -> None:
         """Erases a twin, its history and all that its device sent, everywhere. Its later messages are refused and not kept. Raises Refused, Full."""
-        self.home(twin_id)
-        for host in self.hosts.values():
+        home = self.home(twin_id)
+        for host in (home, *(other for other in self.hosts.values() if other is not home)):
             await host.erase(twin_id)
         self._home.pop(twin_id, None)
 

@@ -167,7 +167,8 @@ class Host:
         """Erases a twin and all that its device sent; its later messages are refused and not kept."""
 
         def work() -> None:
-            self._store.erase(twin_id)
+            if not self._store.erase(twin_id):
+                raise Refused(421, f"{twin_id} is held by another host")
             self._twins.pop(twin_id, None)
             self._erased.add(digest(twin_id))
 
@@ -294,9 +295,14 @@ class Host:
 
     def _reload(self) -> None:
         time.sleep(PAUSE_S)
-        with suppress(StoreUnavailable):
+        try:
             self._load()
-            log.info("store is back", host=self.name, twins=len(self._twins))
+        except StoreUnavailable:
+            return
+        except Exception:
+            log.exception("store cannot be read", host=self.name)
+            return
+        log.info("store is back", host=self.name, twins=len(self._twins))
 
     def _run_errand(self, errand: _Errand) -> _Answer:
         try:

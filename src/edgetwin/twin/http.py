@@ -21,7 +21,7 @@ from edgetwin.errors import InputError
 from edgetwin.twin import views
 from edgetwin.twin.centre import Place
 from edgetwin.twin.host import Full, Refused
-from edgetwin.twin.messages import Ack, ack_fields
+from edgetwin.twin.messages import MAX_INTEGER, Ack, ack_fields
 from edgetwin.twin.service import Service
 from edgetwin.twin.stream import stream
 
@@ -51,7 +51,7 @@ class Desired(_Strict):
 class When(_Strict):
     """How a twin was at a revision, or at a time by the host's clock (seconds since 1970)."""
 
-    revision: int | None = Field(None, ge=0)
+    revision: int | None = Field(None, ge=0, le=MAX_INTEGER)
     time_s: float | None = Field(None, allow_inf_nan=False)
 
 
@@ -65,7 +65,7 @@ class Page(_Strict):
 class HistoryPage(_Strict):
     """The newest entries of a log, before BOOT_ID.SEQ where that is given."""
 
-    before: str | None = Field(None, pattern=r"^\d{1,19}\.\d{1,19}$")
+    before: str | None = Field(None, pattern=r"^\d{1,18}\.\d{1,18}$")
     limit: int = Field(100, ge=1, le=10_000)
 
 

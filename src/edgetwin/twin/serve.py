@@ -14,8 +14,7 @@ from edgetwin.twin.http import app
 from edgetwin.twin.kinds import DEFAULT_KINDS, read_kinds
 from edgetwin.twin.messages import NAME
 from edgetwin.twin.service import Service
-from edgetwin.twin.sqlite import SQLiteStore
-from edgetwin.twin.store import Store
+from edgetwin.twin.store import Store, StoreUnavailable, is_postgres, opened
 
 CENTRE = "centre"
 GRACE_S = 10
@@ -29,15 +28,12 @@ def stores_for(data: Path, hosts: Sequence[str], store: str) -> dict[str, Store]
             raise InputError(f"host {name!r}: letters, digits, _ and -, at most 128, not beginning with _ or -")
     if len(set(names)) < len(names):
         raise InputError(f"hosts {', '.join(names)}: each once, and none of them {CENTRE}, which is the control centre's")
-    if store == "sqlite":
-        return {name: SQLiteStore(data / f"{name}.sqlite") for name in names}
-    if not store.startswith(("postgresql://", "postgres://")):
+    if store != "sqlite" and not is_postgres(store):
         raise InputError(f"store {store!r}: sqlite, or postgresql://USER@HOST/DATABASE")
     try:
-        from edgetwin.twin.postgres import PostgresStore
-    except ImportError:
-        raise InputError("a PostgreSQL store needs psycopg: pip install 'edgetwin[postgres]'") from None
-    return {name: PostgresStore(store, name) for name in names}
+        return {name: opened(str(data / f"{name}.sqlite") if store == "sqlite" else store, name) for name in names}
+    except StoreUnavailable as error:
+        raise InputError(str(error)) from None
 
 
 def application(

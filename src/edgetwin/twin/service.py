@@ -18,10 +18,12 @@ from edgetwin.twin.host import Host, Refused
 from edgetwin.twin.kinds import Kind
 from edgetwin.twin.messages import NAME
 from edgetwin.twin.record import Twin
-from edgetwin.twin.services import Services, change
+from edgetwin.twin.services import Services, carried, change
 from edgetwin.twin.store import Store
 
 TRIM_EVERY_S = 300.0
+CARRY_EVERY_S = 2.0
+CARRIED_AT_ONCE = 500
 
 log = structlog.get_logger("edgetwin.twin.service")
 
@@ -45,7 +47,10 @@ class Service:
         self._definitions = _read_definitions(definitions)
         self.services = Services(kinds)
         for name, definition in self._definitions.items():
-            self.services.define(name, definition_from(definition, kinds), clock())
+            try:
+                self.services.define(name, definition_from(definition, kinds), clock())
+            except InputError as error:
+                raise InputError(f"{definitions}: {name}: {error}") from None
         hosts = [Host(name, store, kinds, self._heard_from(name), clock) for name, store in stores.items()]
         self.centre = Centre(hosts, kinds, places)
         self.services.resynchronise([change(twin, host.name) for host in hosts for twin in host.twins.values()], clock())
@@ -58,6 +63,7 @@ class Service:
         if self._nats is not None:
             self._begin_nats(self._nats)
         self._keep_running(self._trim())
+        self._keep_running(self._carry())
         log.info("ready", hosts=list(self.centre.hosts), twins=len(self.centre.ids))
 
     async def close(self) -> None:
@@ -141,6 +147,17 @@ class Service:
                 self._keep_running(self.centre.bus.publish(f"changes.{host}", told))
 
         return heard
+
+    async def _carry(self) -> None:
+        """Lets service twins count silent devices where they are forecast to be."""
+        while True:
+            await asyncio.sleep(CARRY_EVERY_S)
+            for host in self.centre.hosts.values():
+                twins = list(host.twins.values())
+                for begin in range(0, len(twins), CARRIED_AT_ONCE):
+                    now_s, some = self._clock(), twins[begin : begin + CARRIED_AT_ONCE]
+                    self.services.take(carried(some, host.name, self.centre.kinds, now_s, self.services.reach_s), now_s)
+                    await asyncio.sleep(0)
 
     def _begin_nats(self, url: str) -> None:
         from edgetwin.twin.mqtt import serve_mqtt
