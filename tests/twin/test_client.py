@@ -4,11 +4,14 @@ import asyncio
 import random
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from edgetwin.errors import InputError
+from edgetwin.twin.blocking import BlockingDevice
 from edgetwin.twin.client import Device, OutboxFull, Unacknowledged
 from edgetwin.twin.messages import Ack
 from edgetwin.twin.outbox import Message, Outbox
@@ -35,6 +38,26 @@ def test_a_device_enrols_itself_and_reports(live):
     asyncio.run(main())
     assert live.centre.twin("car-7").kind == "vehicle"
     assert live.centre.twin("car-7").reported == {"x_m": 3.0, "y_m": 2.0}
+
+
+def test_the_code_in_the_documentation_runs(live, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "devices.md").read_text(encoding="utf-8")
+    code = page.split("```py\n")[1].split("```")[0]
+    exec(code.replace("http://127.0.0.1:8700", live.url), {})
+    assert capsys.readouterr().out == "applied 2 {}\n"
+    assert live.centre.twin("car-7").reported == {"x_m": 12.9, "y_m": 88.3}
+
+
+def test_a_device_without_asyncio_does_the_same(live):
+    with BlockingDevice(live.url, "car", kind="vehicle") as car:
+        assert car.report({"x_m": 1, "y_m": 1}) is None
+        assert car.report({"x_m": 2, "y_m": 1}, wait=True).revision == 2
+        with pytest.raises(InputError):
+            car.report({})
+        assert car.desired == {}
+    with pytest.raises(InputError, match="not enrolled"), BlockingDevice(live.url, "stranger"):
+        pass
+    assert not [thread for thread in threading.enumerate() if thread.name.endswith("-device")]
 
 
 def test_each_start_has_a_higher_boot_whatever_the_clock_says(live, monkeypatch):
@@ -179,6 +202,7 @@ def test_reports_that_nobody_took_are_told_at_the_end(monkeypatch):
 
 KILLED = """
 import asyncio, os, sys
+from edgetwin.twin.blocking import BlockingDevice
 from edgetwin.twin.client import Device
 
 async def main():
