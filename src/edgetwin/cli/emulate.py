@@ -55,7 +55,7 @@ def emulate(
     try:
         from edgetwin.twin.emulate import Emulation, Plan
         from edgetwin.twin.faults import parse_faults
-        from edgetwin.twin.serve import token_in
+        from edgetwin.twin.tokens import token_in
     except ImportError as error:
         raise InputError(f"emulate needs {error.name}: {LIVE}") from None
     chosen = scenario_with(scenario, set)

@@ -31,9 +31,10 @@ def serve(
     """
     try:
         from edgetwin.twin import serve as serving
+        from edgetwin.twin.tokens import token_in
     except ModuleNotFoundError as error:
         raise InputError(f"serve needs {error.name}: {LIVE}") from None
-    token = None if token_file is None else serving.token_in(token_file)
+    token = None if token_file is None else token_in(token_file)
     host, port = serving.address(listen, token)
     chosen = ["edge-1", "edge-2", "edge-3"] if hosts is None else hosts
     serving.serve(serving.application(data, chosen, store, kinds or serving.DEFAULT_KINDS, nats, token), host, port, log_level)

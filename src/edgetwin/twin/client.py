@@ -22,7 +22,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from edgetwin.errors import InputError
-from edgetwin.twin.messages import MAX_LINE_BYTES, NAME, SETTLED, Ack, Update, line_of
+from edgetwin.twin.messages import MAX_LINE_BYTES, NAME, SETTLED, Ack, Update, arrived_damaged, line_of
 from edgetwin.twin.outbox import Message, Outbox, OutboxFull
 
 __all__ = ["Device", "OutboxFull", "Unacknowledged"]
@@ -272,8 +272,9 @@ class Device:
         settled = []
         for message, ack in zip(messages, acks, strict=True):
             key = (message.boot_id, message.seq)
-            damaged = self._damaged[key] = self._damaged.get(key, 0) + (ack.status == "damaged")
-            if ack.status in SETTLED or damaged >= DAMAGED_MAX:
+            broken = arrived_damaged(ack.status, ack.seq)
+            damaged = self._damaged[key] = self._damaged.get(key, 0) + broken
+            if ack.status in SETTLED and not broken or damaged >= DAMAGED_MAX:
                 settled.append(message)
                 del self._damaged[key]
                 if ack.status not in ("applied", "duplicate", "late"):

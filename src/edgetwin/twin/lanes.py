@@ -17,7 +17,7 @@ from edgetwin.errors import InputError
 from edgetwin.twin.couriers import Courier
 from edgetwin.twin.faults import Faults, arrivals
 from edgetwin.twin.figures import Figures
-from edgetwin.twin.messages import SETTLED
+from edgetwin.twin.messages import SETTLED, arrived_damaged
 
 BATCH = 1000
 RESEND_S = 0.5
@@ -154,10 +154,11 @@ class Lane:
             status = ack["status"]
             figures.count(ack)
             took_all = took_all and status != "retry"
-            if place in unsettled and (status in SETTLED or status == "damaged" and self._give_up(batch[place])):
+            broken = arrived_damaged(status, ack.get("seq"))
+            if place in unsettled and (self._give_up(batch[place]) if broken else status in SETTLED):
                 del unsettled[place]
                 settled.append((batch[place], ack))
-                if status in SETTLED:
+                if not broken:
                     figures.settle(now_s - batch[place].made_s)
         self._history.acked(settled)
         arrived = set(places)

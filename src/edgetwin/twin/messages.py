@@ -158,6 +158,14 @@ def line_of(update: Update) -> bytes:
     return body + b',"crc32":"%08x"}' % zlib.crc32(body)
 
 
+def arrived_damaged(status: str, seq: int | None) -> bool:
+    """Whether an acknowledgement says that a line did not arrive as it was written: its bytes changed, or nobody could tell whose it was.
+
+    A device that writes whole lines sends it again, a few times at most.
+    """
+    return status == "damaged" or status == "quarantined" and seq is None
+
+
 def ack_fields(ack: Ack) -> dict[str, Any]:
     """An acknowledgement as plain data, without what it does not tell."""
     return {name: value for name, value in zip(Ack._fields, ack, strict=True) if value is not None}
