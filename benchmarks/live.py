@@ -4,6 +4,7 @@ python benchmarks/live.py [SECONDS]      of each load, 10 unless told; PostgreSQ
 """
 
 import asyncio
+import json
 import platform
 import sqlite3
 import statistics
@@ -22,10 +23,12 @@ sys.path.insert(0, str(ROOT / "tests"))
 from live_load import enrol, send  # noqa: E402
 
 import edgetwin as et  # noqa: E402
+from twin.nats_server import NatsServer  # noqa: E402
 from twin.servers import free_port, postgres_server  # noqa: E402
 from twin.service import ServiceProcess  # noqa: E402
 
 TWINS = 10_000
+MQTT_DEVICES, MQTT_RATE = 500, 2.0
 LOADS = {
     "one by one, 32 connections": (32, 1),
     "batches of 50, 4 connections": (4, 50),
@@ -75,6 +78,27 @@ async def empty(url, seconds):
     return await send(url, ["nobody"] * 32, seconds, 32, 1, 1, path="/empty")
 
 
+def of_mqtt(folder, store, seconds):
+    """A fleet over MQTT through a NATS server: what `edgetwin emulate` tells of it."""
+    nats = NatsServer(folder / "nats")
+    asyncio.run(nats.start())
+    try:
+        with ServiceProcess(folder / "mqtt", "--store", store, "--nats", nats.url) as service:
+            options = ["--devices", str(MQTT_DEVICES), "--rate", str(MQTT_RATE), "--duration", str(seconds), "--json"]
+            broker = [
+                "--protocol",
+                "mqtt",
+                "--broker",
+                f"mqtt://127.0.0.1:{nats.mqtt_port}",
+                "--scenario",
+                "two-timescale/physical",
+            ]
+            command = [sys.executable, "-m", "edgetwin", "emulate", "--url", service.url, *broker, *options]
+            return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    finally:
+        nats.kill()
+
+
 EMPTY = """
 import uvicorn
 from starlette.applications import Starlette
@@ -109,6 +133,8 @@ def main(seconds):
             sqlite_found = of_service(service, seconds)
         with postgres_server() as server, ServiceProcess(Path(folder) / "pg", "--store", server.address) as service:
             postgres_found = of_service(service, seconds)
+        with postgres_server() as server:
+            mqtt = of_mqtt(Path(folder), server.address, seconds)
     rows = [f"| raw SQLite, transactions of {group} | {rate:,.0f} | – | – |" for group, rate in raw.items()]
     rows.append(
         f"| an endpoint that does nothing, one by one, 32 connections | {len(nothing.latency_ms) / nothing.seconds:,.0f} | "
@@ -121,11 +147,15 @@ def main(seconds):
             for load, found in loads.items()
         ]
         others.append(f"| {name} | {TWINS / enrolled_s:,.0f} | {memory:,.0f} | {recovery:.2f} |")
+    rows.append(
+        f"| PostgreSQL, {MQTT_DEVICES} devices over MQTT through NATS, {MQTT_DEVICES * MQTT_RATE:,.0f} a second offered | "
+        f"{mqtt['settled_per_s']:,.0f} | {mqtt['latency_ms']['p50']:.1f} | {mqtt['latency_ms']['p99']:.1f} |"
+    )
     page = f"""# Results: how fast the live layer is
 
 Written by `python benchmarks/live.py` with edgetwin {et.__version__}, Python {platform.python_version()}. `edgetwin serve` with three edge
 hosts and {TWINS:,} twins; the load comes from a process on the same machine of {psutil.cpu_count()} cores, each connection one request at a
-time, {seconds} s of each load, all in one run. An update counts once it is acknowledged as applied, which is after fsync.
+time, {seconds} s of each load, all in one run. An update counts once it is acknowledged as applied, which is after fsync. Over MQTT the time is from a report to its acknowledgement on the device.
 
 | what | updates/s | p50, ms | p99, ms |
 |---|---|---|---|

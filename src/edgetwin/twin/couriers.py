@@ -177,9 +177,11 @@ class MqttCourier:
         from aiomqtt import Client
 
         client = Client(self._host, self._port, timeout=ANSWER_S, max_queued_outgoing_messages=0)
+        client.pending_calls_threshold = max(len(self._devices), client.pending_calls_threshold)
         await client.__aenter__()
         self._client = client
-        await client.subscribe([(f"edgetwin/v1/acks/{device}", 1) for device in self._devices])
+        # with QoS 0, since NATS allows a connection 63 subscriptions of QoS 1; an answer that is lost is asked for by sending again
+        await client.subscribe([(f"edgetwin/v1/acks/{device}", 0) for device in self._devices])
         self._hearing = asyncio.create_task(self._hear())
 
     async def _hear(self) -> None:
