@@ -117,10 +117,10 @@ def test_by_mqtt_the_same_promises_hold(live, tmp_path):
             plan = Plan(
                 live.url,
                 WALKS,
-                devices=20,
+                devices=80,
                 protocol="mqtt",
                 broker=f"mqtt://127.0.0.1:{server.mqtt_port}",
-                rate_hz=30,
+                rate_hz=8,
                 duration_s=2,
                 faults=Faults(loss=0.05, duplicate=0.1, corrupt=0.05, bad=0.05),
                 history=tmp_path / "history.jsonl",
