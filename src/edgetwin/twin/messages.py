@@ -1,6 +1,6 @@
 """What devices and the twin layer say to each other: updates, one JSON object a line, and the acknowledgement of each.
 
-    {"device":"car-7","boot_id":3,"seq":42,"time_s":1700000000.25,"state":{"x_m":12.5,"y_m":88.1},"crc32":"1c291ca3"}
+    {"device":"car-7","boot_id":3,"seq":42,"time_s":1700000000.25,"state":{"x_m":12.5,"y_m":88.1},"crc32":"7a4b9637"}
 
 `boot_id` grows with every start of a device and `seq` with every message since, both from 1, so that (boot_id, seq) is an order. `crc32` may be left
 out; where it is given it stands last and covers the bytes before `,"crc32"`, so that no two languages need to write numbers alike.
