@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from twin.service import ServiceProcess
 
 DOCS = Path(__file__).parents[2] / "docs"
