@@ -14,5 +14,5 @@ class DataUnavailable(InputError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` (did you mean X?)` where something known is close to `word`, else nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word[:64], list(known), n=1, cutoff=0.5)
     return f" (did you mean {close[0]}?)" if close else ""

@@ -83,7 +83,8 @@ class Live:
 
     async def _enrol(self, request: Request) -> Response:
         try:
-            twin = await self.centre.enrol(request.path_params["id"], (await request.json())["kind"])
+            await self.centre.enrol(request.path_params["id"], (await request.json())["kind"])
+            twin = self.centre.twin(request.path_params["id"])
         except (Refused, InputError) as error:
             return JSONResponse({"error": str(error)}, getattr(error, "status", 422))
         return JSONResponse({"id": twin.id, "boot_id": twin.boot_id}, 201)

@@ -218,10 +218,10 @@ def test_desired_state_has_revisions_of_its_own(tmp_path):
 
 def test_what_waits_is_bounded(tmp_path):
     async def work(host):
-        waiting = [
-            asyncio.ensure_future(host.submit(arrivals(*(update(seq=10 * i + j + 1) for j in range(10))))) for i in range(30)
-        ]
-        done = await asyncio.gather(*waiting, return_exceptions=True)
+        async def send(i):
+            return await host.submit(arrivals(*(update(seq=10 * i + j + 1) for j in range(10))))
+
+        done = await asyncio.gather(*(send(i) for i in range(30)), return_exceptions=True)
         full = [one for one in done if isinstance(one, Full)]
         taken = [one for one in done if isinstance(one, list)]
         assert full and taken and len(full) + len(taken) == 30

@@ -54,7 +54,7 @@ def backup(store: str, target: Path, *, host: str | None = None, json: Json = Fa
 
 @store_app.command
 def restore(source: Path, store: str, *, host: str | None = None, json: Json = False) -> int:
-    """Put a backup into a place where there is no store yet, of either kind. Twins that were erased since do not come back.
+    """Put a backup into a place where there is no store yet, of either kind. In PostgreSQL, twins erased since do not come back.
 
     Parameters
     ----------

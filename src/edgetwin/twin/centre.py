@@ -5,39 +5,35 @@ The centre is a host too: what belongs to nobody, such as a message of a device 
 
 import asyncio
 import heapq
-import math
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from weakref import WeakValueDictionary
 
 from edgetwin.errors import InputError
 from edgetwin.twin import kinds as kinds_
 from edgetwin.twin.bus import Bus, LocalBus, desired_news
 from edgetwin.twin.host import Arrival, Full, Host, Refused
 from edgetwin.twin.kinds import Kind
-from edgetwin.twin.messages import NAME, Ack, Bad, parse
+from edgetwin.twin.messages import MAX_LINE_BYTES, NAME, Ack, Bad, parse
 from edgetwin.twin.record import Twin
 
-
-class Place(NamedTuple):
-    """Where a host stands, in metres."""
-
-    x_m: float
-    y_m: float
+OWNER = re.compile(rb'"device"\s*:\s*"([A-Za-z0-9][A-Za-z0-9_-]{0,127})"')
+"""Whose a line is that cannot be read as a whole."""
 
 
 class Centre:
-    """The front door of hosts in one process. `hosts[0]` is the centre's own; the others take twins, unless there are none.
+    """The front door of hosts in one process. `hosts[0]` is the centre's own; new twins go to the one of the others that has the fewest, or to
+    the centre where there are no others."""
 
-    places: where hosts stand, for those that are known; a new twin with a position goes to the nearest, others to the host with the fewest.
-    """
-
-    def __init__(self, hosts: Sequence[Host], kinds: Mapping[str, Kind], places: Mapping[str, Place] | None = None):
+    def __init__(self, hosts: Sequence[Host], kinds: Mapping[str, Kind]):
         self.hosts = {host.name: host for host in hosts}
         self.kinds, self.own = kinds, hosts[0]
         self.bus: Bus = LocalBus()
         self._edge = list(hosts[1:]) or list(hosts)
-        self._places = places or {}
         self._home: dict[str, Host] = {}
+        self._busy: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         for host in hosts:
             for twin_id in host.twins:
                 if twin_id in self._home:
@@ -47,9 +43,9 @@ class Centre:
                 self._home[twin_id] = host
 
     @property
-    def ids(self) -> Collection[str]:
-        """The ids of all twins."""
-        return self._home.keys()
+    def count(self) -> int:
+        """How many twins there are."""
+        return sum(len(host.twins) for host in self.hosts.values())
 
     def page(self, after: str, limit: int) -> list[Twin]:
         """Twins in the order of their ids, after one."""
@@ -63,6 +59,10 @@ class Centre:
             raise Refused(404, f"twin {twin_id!r}: not enrolled")
         return host
 
+    def holds(self, twin_id: str) -> bool:
+        """Whether there is such a twin."""
+        return twin_id in self._home and twin_id in self._home[twin_id].twins
+
     def twin(self, twin_id: str) -> Twin:
         """A twin as it is on disk. Raises Refused."""
         return self.home(twin_id).twins[twin_id]
@@ -72,32 +72,27 @@ class Centre:
 
         sender: the device that the connection belongs to, where it may speak for nobody else.
         """
-        if not lines:
-            return []
         arrivals = [(_read(line, sender), line) for line in lines]
-        homes = [self._home.get(arrival.device or "", self.own) for arrival, _ in arrivals]
-        if all(home is homes[0] for home in homes):
-            return await _submitted(homes[0], arrivals)
+        parts: dict[str, list[int]] = {}
+        for place, (arrival, _) in enumerate(arrivals):
+            parts.setdefault(self._home.get(arrival.device or "", self.own).name, []).append(place)
+        queued = [(part, _queued(self.hosts[name], [arrivals[place] for place in part])) for name, part in parts.items()]
         acks: list[Ack] = [Ack("retry")] * len(lines)
-        parts = {home.name: [i for i, other in enumerate(homes) if other is home] for home in homes}
-        found = await asyncio.gather(*(_submitted(self.hosts[name], [arrivals[i] for i in part]) for name, part in parts.items()))
-        for part, of_part in zip(parts.values(), found, strict=True):
-            for i, ack in zip(part, of_part, strict=True):
-                acks[i] = ack
+        for part, answer in queued:
+            for place, ack in zip(part, await _answered(answer, [arrivals[place] for place in part]), strict=True):
+                acks[place] = ack
         return acks
 
-    async def enrol(self, twin_id: str, kind: str, near: Place | None = None) -> Twin:
-        """The twin of a device, new unless it is enrolled. Raises InputError for names without sense, Refused, Full."""
+    async def enrol(self, twin_id: str, kind: str) -> bool:
+        """Enrols a device; returns whether it was not yet. Raises InputError for names without sense, Refused, Full."""
         if not NAME.fullmatch(twin_id):
-            raise InputError(f"twin {twin_id!r}: letters, digits, _ and -, at most 128, not beginning with _ or -")
+            raise InputError(f"twin {twin_id[:130]!r}: letters, digits, _ and -, at most 128, not beginning with _ or -")
         kinds_.kind_named(self.kinds, kind)
-        home = self._home.setdefault(twin_id, self._host_for(near))
-        try:
-            return await home.create(Twin(twin_id, kind))
-        except Full:
-            if twin_id not in home.twins:
-                self._home.pop(twin_id, None)
-            raise
+        async with self._alone(twin_id):
+            home = self._home.setdefault(twin_id, min(self._edge, key=lambda host: len(host.twins)))
+            new = twin_id not in home.twins
+            await home.create(Twin(twin_id, kind))
+            return new
 
     async def desire(self, twin_id: str, changes: Mapping[str, Any], if_revision: int | None = None) -> Twin:
         """Changes a twin's desired state and tells so on the bus. Raises Refused, Full."""
@@ -112,36 +107,49 @@ class Centre:
         return twin
 
     async def erase(self, twin_id: str) -> None:
-        """Erases a twin, its history and all that its device sent, everywhere. Its later messages are refused and not kept. Raises Refused, Full."""
-        home = self.home(twin_id)
-        for host in (home, *(other for other in self.hosts.values() if other is not home)):
-            await host.erase(twin_id)
-        self._home.pop(twin_id, None)
+        """Erases a twin, its history and all that its device sent, everywhere, also where it is not enrolled. Its later messages are refused and
+        not kept. What was interrupted is asked for again. Raises Refused, Full."""
+        async with self._alone(twin_id):
+            home = self._home.get(twin_id, self.own)
+            for host in (home, *(other for other in self.hosts.values() if other is not home)):
+                await host.erase(twin_id)
+            self._home.pop(twin_id, None)
+
+    @asynccontextmanager
+    async def _alone(self, twin_id: str) -> AsyncIterator[None]:
+        """One enrolment or erasure of a twin at a time."""
+        async with self._busy.setdefault(twin_id, asyncio.Lock()):
+            yield
 
     async def close(self) -> None:
         """Writes what waits and closes the stores."""
         await asyncio.gather(*(host.close() for host in self.hosts.values()))
-
-    def _host_for(self, near: Place | None) -> Host:
-        placed = [host for host in self._edge if host.name in self._places]
-        if near is not None and placed:
-            return min(placed, key=lambda host: math.dist(self._places[host.name], near))
-        return min(self._edge, key=lambda host: len(host.twins))
 
 
 def _read(line: bytes, sender: str | None) -> Arrival:
     try:
         update = parse(line)
     except Bad as bad:
+        owner = OWNER.search(line[:MAX_LINE_BYTES])
+        bad.device = bad.device or (owner[1].decode() if owner else sender)
         return bad
     if sender is not None and update.device != sender:
-        return Bad("malformed", f"of {update.device}, sent by {sender}", sender)
+        return Bad("malformed", f"of {update.device}, sent by {sender}", update.device)
     return update
 
 
-async def _submitted(host: Host, arrivals: Sequence[tuple[Arrival, bytes]]) -> list[Ack]:
+def _queued(host: Host, arrivals: Sequence[tuple[Arrival, bytes]]) -> asyncio.Future[list[Ack]] | Full:
     try:
-        return await host.submit(arrivals)
+        return host.submit(arrivals)
+    except Full as full:
+        return full
+
+
+async def _answered(answer: asyncio.Future[list[Ack]] | Full, arrivals: Sequence[tuple[Arrival, bytes]]) -> list[Ack]:
+    try:
+        if isinstance(answer, Full):
+            raise answer
+        return await answer
     except Full as full:
         return [
             Ack("retry", arrival.device, arrival.boot_id, arrival.seq, None, "unavailable", str(full)) for arrival, _ in arrivals

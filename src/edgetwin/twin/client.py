@@ -239,17 +239,23 @@ class Device:
         """Sends in a task of its own, and takes what the service says, until the connection ends."""
         answers: asyncio.Queue[list[dict[str, Any]]] = asyncio.Queue()
         sending = asyncio.create_task(self._send(socket, answers))
+        hearing = asyncio.create_task(self._hear(socket, answers))
         try:
-            while True:
-                said = _heard(await socket.recv(), "acks", "desired")
-                if "acks" in said:
-                    answers.put_nowait(said["acks"])
-                else:
-                    self._learn(said)
+            done, _ = await asyncio.wait({sending, hearing}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            sending.cancel()
-            with suppress(asyncio.CancelledError, ConnectionClosed):
-                await sending
+            for task in (sending, hearing):
+                task.cancel()
+            await asyncio.gather(sending, hearing, return_exceptions=True)
+
+    async def _hear(self, socket: ClientConnection, answers: asyncio.Queue[list[dict[str, Any]]]) -> None:
+        while True:
+            said = _heard(await socket.recv(), "acks", "desired")
+            if "acks" in said:
+                answers.put_nowait(said["acks"])
+            else:
+                self._learn(said)
 
     async def _send(self, socket: ClientConnection, answers: asyncio.Queue[list[dict[str, Any]]]) -> None:
         pause_s = PAUSE_S[0]

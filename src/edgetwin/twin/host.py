@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from edgetwin.errors import InputError
 from edgetwin.twin import behaviour
 from edgetwin.twin.kinds import Kind, checker
 from edgetwin.twin.messages import Ack, Bad, Quarantined, Update
@@ -24,6 +25,7 @@ from edgetwin.twin.record import Entry, Twin, applied, folded, is_newer, late
 from edgetwin.twin.store import Batch, Key, Store, StoreUnavailable, digest
 
 MAX_PENDING = 20_000
+MAX_PENDING_BYTES = 32 * 2**20
 MAX_GROUP = 4_000
 """Messages that may wait, and that are written as one transaction."""
 KEPT_BYTES = 4_096
@@ -55,12 +57,22 @@ class _Letter(NamedTuple):
     arrivals: Sequence[tuple[Arrival, bytes]]
     done: asyncio.Future
 
+    @property
+    def size(self) -> int:
+        return len(self.arrivals)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(len(line) for _, line in self.arrivals)
+
 
 class _Errand(NamedTuple):
     """Something else to be done between two groups, in the order of the queue."""
 
     work: Callable[[], Any]
     done: asyncio.Future
+    size: int = 1
+    size_bytes: int = 0
 
 
 class _Answer(NamedTuple):
@@ -83,17 +95,21 @@ class Host:
         clock: Callable[[], float] = time.time,
         max_pending: int = MAX_PENDING,
     ):
-        self.name, self.kinds, self.metrics = name, kinds, HostMetrics(name)
+        self.name, self.kinds, self.metrics = name, kinds, HostMetrics(name, lambda: self._pending)
         self._store, self._changed, self._clock, self._max_pending = store, changed, clock, max_pending
         self._checks = {kind: checker(what) for kind, what in kinds.items()}
         self._reader: Store | None = None
         self._readers = ThreadPoolExecutor(1, thread_name_prefix=f"{name}-reader")
         self._queue: deque[_Letter | _Errand] = deque()
-        self._pending = 0
+        self._pending = self._pending_bytes = 0
         self._wake = threading.Condition()
         self._closing = False
         self.available = False
+        self._fenced: set[str] = set()
         self._load()
+        for twin in self._twins.values():
+            if twin.kind not in kinds:
+                raise InputError(f"{name}: twin {twin.id} is of kind {twin.kind}, which is not among {', '.join(kinds)}")
         self._thread = threading.Thread(target=self._write, name=f"{name}-writer", daemon=True)
 
     def start(self) -> None:
@@ -126,18 +142,23 @@ class Host:
         """Whether the device's data was erased here."""
         return bool(self._erased) and digest(device) in self._erased
 
-    async def submit(self, arrivals: Sequence[tuple[Arrival, bytes]]) -> list[Ack]:
-        """Acknowledgements of messages, in their order, once they are on disk. Raises Full where the queue has no room for them."""
+    def submit(self, arrivals: Sequence[tuple[Arrival, bytes]]) -> asyncio.Future[list[Ack]]:
+        """Queues messages at once; the future has their acknowledgements, in their order, once they are on disk.
+
+        Raises Full where the queue has no room for them.
+        """
         done = self._loop.create_future()
-        self._put(_Letter(arrivals, done), len(arrivals))
-        return await done
+        self._put(_Letter(arrivals, done))
+        return done
 
     async def create(self, twin: Twin) -> Twin:
         """Enrols a twin; where one of that id is there it stays as it is. Raises Refused for another kind than it has, Full."""
 
         def work() -> Twin:
             if twin.id not in self._twins:
-                self._store.create(twin)
+                if not self._store.create(twin):
+                    raise Refused(421, f"{twin.id} is held by another host")
+                self._fenced.discard(twin.id)
                 self._twins[twin.id] = twin
                 self._erased.discard(digest(twin.id))
             return self._twins[twin.id]
@@ -179,8 +200,9 @@ class Host:
         gone = 0
         for twin in list(self._twins.values()):
             before_s = self._clock() - self.kinds[twin.kind].retention_s
-            with suppress(StoreUnavailable, Full):
-                gone += await self._do(partial(self._store.trim, twin.id, before_s))
+            with suppress(Full):
+                while went := await self._do(partial(self._store.trim, twin.id, before_s)):
+                    gone += went
         return gone
 
     async def entries(self, twin_id: str, limit: int, before: tuple[int, int] | None = None) -> list[Entry]:
@@ -191,19 +213,7 @@ class Host:
     async def at(self, twin_id: str, revision: int | None = None, time_s: float | None = None) -> tuple[int, dict[str, Any]]:
         """Revision and reported state as they were at a revision, or at a time by the host's clock. Raises Refused where history does not reach."""
         twin = self._held(twin_id)
-        begin, state, entries = await self._read(lambda store: store.history(twin_id))
-        known = [entry for entry in entries if entry.revision is not None]
-        until = revision
-        if until is None:
-            assert time_s is not None
-            until = max((entry.revision or 0 for entry in known if entry.received_s <= time_s), default=begin)
-            if begin and until == begin:
-                raise Refused(410, f"{twin_id}: history reaches back to revision {begin + 1} only")
-        if until < begin:
-            raise Refused(410, f"{twin_id}: history reaches back to revision {begin} only")
-        if until > twin.revision:
-            raise Refused(404, f"{twin_id} is at revision {twin.revision}; {until} is not there yet")
-        return until, folded(state, [entry for entry in known if (entry.revision or 0) <= until])
+        return await self._read(lambda store: _as_it_was(store, twin, revision, time_s))
 
     async def quarantined(self, limit: int, device: str | None = None) -> list[Quarantined]:
         """The newest messages in quarantine, newest first."""
@@ -228,19 +238,22 @@ class Host:
 
     async def _do(self, work: Callable[[], Any]) -> Any:
         done = self._loop.create_future()
-        self._put(_Errand(work, done), 1)
+        self._put(_Errand(work, done))
         return await done
 
-    def _put(self, item: _Letter | _Errand, size: int) -> None:
+    def _put(self, item: _Letter | _Errand) -> None:
+        size, size_bytes = item.size, item.size_bytes
         with self._wake:
             if self._closing:
                 raise Full(f"{self.name} is stopping")
-            if not self.available or self._pending and self._pending + size > self._max_pending:
+            too_much = self._pending + size > self._max_pending or self._pending_bytes + size_bytes > MAX_PENDING_BYTES
+            if not self.available or self._pending and too_much:
                 raise Full(
                     f"{self.name} has {self._pending} messages waiting" if self.available else f"{self.name} cannot write now"
                 )
             self._queue.append(item)
             self._pending += size
+            self._pending_bytes += size_bytes
             self._wake.notify()
 
     def _load(self) -> None:
@@ -259,14 +272,15 @@ class Host:
                 letters, errand = self._next()
             answers = self._write_group(letters) if errand is None else [self._run_errand(errand)]
             with self._wake:
-                self._pending -= 1 if errand is not None else sum(len(letter.arrivals) for letter in letters)
+                done: Sequence[_Letter | _Errand] = letters if errand is None else [errand]
+                self._pending -= sum(item.size for item in done)
+                self._pending_bytes -= sum(item.size_bytes for item in done)
             self._answer(answers)
             while not self.available:
                 self._turn_away()
                 if self._closing:
                     break
                 self._reload()
-            self.metrics.pending.set(self._pending)
 
     def _next(self) -> tuple[list[_Letter], _Errand | None]:
         """What is done next: letters that are written together, or one errand."""
@@ -289,7 +303,7 @@ class Host:
     def _turn_away(self) -> None:
         """Tells all who wait that nothing of theirs was kept."""
         with self._wake:
-            waiting, self._pending = list(self._queue), 0
+            waiting, self._pending, self._pending_bytes = list(self._queue), 0, 0
             self._queue.clear()
         self._answer([_Answer(item.done, None, Full(f"{self.name} cannot write now")) for item in waiting])
 
@@ -353,6 +367,7 @@ class Host:
                 acks.append(self._set_aside(arrival, line, now_s, bad))
             answers.append(_Answer(letter.done, acks))
         fenced = self._store.commit(Batch(list(work.values()), entries, bad)) if work or entries or bad else set()
+        self._fenced |= fenced
         for twin_id in fenced:
             self._twins.pop(twin_id, None)
             work.pop(twin_id, None)
@@ -378,6 +393,8 @@ class Host:
 
     def _decide(self, update: Update, now_s: float, work: dict, entries: list, known: set[Key], new: set[Key]) -> Ack:
         twin = work.get(update.device) or self._twins.get(update.device)
+        if twin is None and update.device in self._fenced:
+            return Ack("retry", *update[:3], reason="moved")
         if twin is None:
             raise Bad("unknown-device", f"{update.device} is not enrolled", update.device, update.boot_id, update.seq)
         key = update[:3]
@@ -415,3 +432,19 @@ class Host:
 
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(tell)
+
+
+def _as_it_was(store: Store, twin: Twin, revision: int | None, time_s: float | None) -> tuple[int, dict[str, Any]]:
+    begin, state, entries = store.history(twin.id)
+    known = [entry for entry in entries if entry.revision is not None]
+    until = revision
+    if until is None:
+        assert time_s is not None
+        until = max((entry.revision or 0 for entry in known if entry.received_s <= time_s), default=begin)
+        if begin and until == begin:
+            raise Refused(410, f"{twin.id}: history reaches back to revision {begin + 1} only")
+    if until < begin:
+        raise Refused(410, f"{twin.id}: history reaches back to revision {begin} only")
+    if until > twin.revision:
+        raise Refused(404, f"{twin.id} is at revision {twin.revision}; {until} is not there yet")
+    return until, folded(state, [entry for entry in known if (entry.revision or 0) <= until])

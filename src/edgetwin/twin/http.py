@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import json
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -15,17 +16,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgetwin.errors import InputError
 from edgetwin.twin import views
-from edgetwin.twin.centre import Place
 from edgetwin.twin.host import Full, Refused
-from edgetwin.twin.messages import MAX_INTEGER, Ack, ack_fields
+from edgetwin.twin.messages import MAX_INTEGER, Ack, TooMany, ack_fields, lines_in
 from edgetwin.twin.service import Service
 from edgetwin.twin.stream import stream
 
 MAX_BODY_BYTES = 4 * 2**20
+DISCARDED_BYTES = 16 * MAX_BODY_BYTES
+"""Of a body that is too long, before the connection is cut instead of being answered."""
+BODY_S = 30
 RETRY_AFTER_S = "1"
 
 
@@ -34,11 +37,9 @@ class _Strict(BaseModel):
 
 
 class Enrolment(_Strict):
-    """What enrols a device: its kind, and where it is, if it says so."""
+    """What enrols a device: its kind."""
 
-    kind: str
-    x_m: float | None = Field(None, allow_inf_nan=False)
-    y_m: float | None = Field(None, allow_inf_nan=False)
+    kind: str = Field(max_length=128)
 
 
 class Desired(_Strict):
@@ -93,17 +94,14 @@ def app(service: Service, token: str | None = None) -> ASGIApp:
 
     async def updates(request: Request) -> Response:
         body = await _body(request)
-        acks = await centre.take([line for line in body.split(b"\n") if line.strip()])
-        return acknowledged(acks)
+        return acknowledged(await centre.take(lines_in(body)))
 
     api.router.routes.append(Route("/v1/updates", updates, methods=["POST"]))
     api.router.routes.append(WebSocketRoute("/v1/stream", stream(centre)))
 
     @api.put("/v1/twins/{twin_id}")
     async def enrol(twin_id: str, enrolment: Enrolment) -> Response:
-        new = twin_id not in centre.ids
-        near = Place(enrolment.x_m, enrolment.y_m) if enrolment.x_m is not None and enrolment.y_m is not None else None
-        await centre.enrol(twin_id, enrolment.kind, near)
+        new = await centre.enrol(twin_id, enrolment.kind)
         return JSONResponse(service.view(twin_id), 201 if new else 200)
 
     @api.get("/v1/twins")
@@ -173,13 +171,13 @@ def app(service: Service, token: str | None = None) -> ASGIApp:
         away = [host.name for host in centre.hosts.values() if not host.available]
         if away:
             return JSONResponse({"status": "unavailable", "hosts": away}, 503, {"Retry-After": RETRY_AFTER_S})
-        return JSONResponse({"status": "ready", "hosts": list(centre.hosts), "twins": len(centre.ids)})
+        return JSONResponse({"status": "ready", "hosts": list(centre.hosts), "twins": centre.count})
 
     @api.get("/metrics")
     async def metrics() -> Response:
         return Response(await asyncio.to_thread(generate_latest), media_type=CONTENT_TYPE_LATEST)
 
-    return _Guarded(api, token) if token is not None else api
+    return _Bounded(_Guarded(api, token) if token is not None else _Local(api))
 
 
 def acknowledged(acks: Sequence[Ack]) -> Response:
@@ -191,13 +189,11 @@ def acknowledged(acks: Sequence[Ack]) -> Response:
 
 
 async def _body(request: Request) -> bytes:
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise Refused(413, f"body: at most {MAX_BODY_BYTES} bytes; send several")
-        parts.append(part)
-    return b"".join(parts)
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.body()
+    except TimeoutError:
+        raise Refused(408, f"body: all of it within {BODY_S} s") from None
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
@@ -230,10 +226,41 @@ def _telling(status: Callable[[Any], int], retry: bool = False) -> Callable[[Req
 ERRORS: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
     Refused: _telling(lambda error: error.status),
     Full: _telling(lambda error: 503, retry=True),
+    TooMany: _telling(lambda error: 413),
     InputError: _telling(lambda error: 422),
     HTTPException: _telling(lambda error: error.status_code),
     RequestValidationError: _invalid,
 }
+
+
+class _Bounded:
+    """An application that is sent no body longer than `MAX_BODY_BYTES`."""
+
+    def __init__(self, inner: ASGIApp):
+        self._inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        too_long = f"body: at most {MAX_BODY_BYTES} bytes; send several"
+        if int(_header(scope, b"content-length") or 0) > MAX_BODY_BYTES:
+            discarded = 0
+            while discarded < DISCARDED_BYTES and (message := await receive()).get("more_body"):
+                discarded += len(message["body"])
+            await _said(413, too_long)(scope, receive, send)
+            return
+        size = 0
+
+        async def bounded() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > MAX_BODY_BYTES:
+                raise Refused(413, too_long)
+            return message
+
+        await self._inner(scope, bounded, send)
 
 
 class _Guarded:
@@ -245,12 +272,37 @@ class _Guarded:
         self._inner, self._expected = inner, f"Bearer {token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket") and scope["path"] not in self.OPEN:
-            given = dict(scope["headers"]).get(b"authorization", b"")
-            if not hmac.compare_digest(given, self._expected):
-                if scope["type"] == "http":
-                    await _said(401, "Authorization: Bearer TOKEN, as in the service's token file")(scope, receive, send)
-                else:
-                    await send({"type": "websocket.close", "code": 4401, "reason": "Authorization: Bearer TOKEN"})
+        guarded = scope["type"] in ("http", "websocket") and scope["path"] not in self.OPEN
+        if guarded and not hmac.compare_digest(_header(scope, b"authorization"), self._expected):
+            await _turn_away(401, "Authorization: Bearer TOKEN, as in the service's token file", scope, receive, send)
+            return
+        await self._inner(scope, receive, send)
+
+
+class _Local:
+    """An application without a token: for programs on this machine, and not for pages that a browser here has open."""
+
+    NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+    def __init__(self, inner: ASGIApp):
+        self._inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            host, origin = _header(scope, b"host").decode("latin-1"), _header(scope, b"origin").decode("latin-1")
+            if re.sub(r":\d*$", "", host) not in self.NAMES or origin and origin.partition("://")[2] != host:
+                said = f"asked as {host!r}, from {origin or 'nowhere'!r}: without a token only {', '.join(self.NAMES)}, and no other site's pages"
+                await _turn_away(403, said, scope, receive, send)
                 return
         await self._inner(scope, receive, send)
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    return dict(scope["headers"]).get(name, b"")
+
+
+async def _turn_away(status: int, message: str, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        await _said(status, message)(scope, receive, send)
+    else:
+        await send({"type": "websocket.close", "code": 4000 + status, "reason": message[:120]})

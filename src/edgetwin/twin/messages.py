@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 MAX_LINE_BYTES = 65_536
+MAX_LINES = 4_000
+"""In one body or frame"""
 MAX_INTEGER = 2**63 - 1
 CLOSING = re.compile(rb',"crc32":"([0-9a-f]{8})"\}\s*\Z')
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
@@ -78,6 +80,10 @@ class Bad(ValueError):
         super().__init__(f"{reason}: {detail}")
         self.reason, self.detail = reason, detail
         self.device, self.boot_id, self.seq = device, boot_id, seq
+
+
+class TooMany(ValueError):
+    """More lines together than are taken."""
 
 
 class _NotANumber(ValueError):
@@ -150,6 +156,14 @@ def _finite(value: float) -> bool:
 
 def _short(text: str, length: int = 120) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def lines_in(body: bytes) -> list[bytes]:
+    """The lines of a body or a frame that are not blank. Raises TooMany beyond `MAX_LINES`."""
+    count = body.count(b"\n")
+    if count > MAX_LINES:
+        raise TooMany(f"{count} lines: at most {MAX_LINES}; send several")
+    return [line for line in body.split(b"\n") if line.strip()]
 
 
 def line_of(update: Update) -> bytes:

@@ -1,7 +1,7 @@
 """What a host counts, for Prometheus: messages by what became of them, how long a group takes to be durable, what waits."""
 
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -22,10 +22,10 @@ UNAVAILABLE = Counter("edgetwin_store_unavailable_total", "Times that a store co
 class HostMetrics:
     """The metrics of one host."""
 
-    def __init__(self, host: str):
+    def __init__(self, host: str, pending: Callable[[], int]):
         self._host = host
         self.commit_s = COMMIT.labels(host)
-        self.pending = PENDING.labels(host)
+        PENDING.labels(host).set_function(pending)
         self.twins = TWINS.labels(host)
         self.unavailable = UNAVAILABLE.labels(host)
 

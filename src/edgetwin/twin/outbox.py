@@ -83,8 +83,12 @@ class Outbox:
     def settle(self, messages: list[Message]) -> None:
         """Forgets messages."""
         self._file.execute("BEGIN")
-        self._file.executemany("DELETE FROM outbox WHERE boot_id = ? AND seq = ?", [message[:2] for message in messages])
-        self._file.execute("COMMIT")
+        try:
+            self._file.executemany("DELETE FROM outbox WHERE boot_id = ? AND seq = ?", [message[:2] for message in messages])
+            self._file.execute("COMMIT")
+        except sqlite3.Error:
+            self._file.execute("ROLLBACK")
+            raise
         for message in messages:
             del self._messages[message.boot_id, message.seq]
 

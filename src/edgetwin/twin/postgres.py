@@ -29,7 +29,7 @@ from edgetwin.twin.rows import (
     twin_of,
     twin_row,
 )
-from edgetwin.twin.store import QUARANTINE_KEPT, Batch, Key, StoreRefused, StoreUnavailable, digest, last_of_each
+from edgetwin.twin.store import QUARANTINE_KEPT, TRIMMED_AT_ONCE, Batch, Key, StoreRefused, StoreUnavailable, digest, last_of_each
 
 NAME_WAIT_S = 0.5
 """How long the server may take to notice that the process which served before is gone."""
@@ -59,6 +59,7 @@ INSERT_QUARANTINED = f"""
 FIND_KEYS = (
     "SELECT twin, boot_id, seq FROM edgetwin.log JOIN unnest(%s::text[], %s::bigint[], %s::bigint[]) AS new (twin, boot_id, seq)"
 )
+OLDEST = "SELECT measured_s FROM edgetwin.log WHERE twin = %s ORDER BY boot_id, seq LIMIT 1"
 HELD = "SELECT 1 FROM edgetwin.twins WHERE id = %s AND owner = %s FOR UPDATE"
 
 
@@ -113,14 +114,17 @@ class PostgresStore:
                 )
         return {twin.id for twin in twins} - held
 
-    def create(self, twin: Twin) -> None:
+    def create(self, twin: Twin) -> bool:
         values = [*twin_row(twin), self.host]
         places = ", ".join(["%s"] * len(values))
         with self.transaction() as database:
             database.execute(
                 f"INSERT INTO edgetwin.twins ({TWIN_COLUMNS}, owner) VALUES ({places}) ON CONFLICT DO NOTHING", values
             )
+            if database.execute(HELD, (twin.id, self.host)).fetchone() is None:
+                return False
             database.execute("DELETE FROM edgetwin.erased WHERE digest = %s", (digest(twin.id),))
+        return True
 
     def erase(self, twin: str) -> bool:
         twin = storable(twin)
@@ -149,7 +153,10 @@ class PostgresStore:
         with self.transaction() as database:
             if database.execute(HELD, (twin, self.host)).fetchone() is None:
                 return 0
-            begin, state, gone = trimmed(*_history(database, twin), before_s)
+            first = database.execute(OLDEST, (twin,)).fetchone()
+            if first is None or first[0] >= before_s:
+                return 0
+            begin, state, gone = trimmed(*_history(database, twin, TRIMMED_AT_ONCE), before_s)
             if gone:
                 database.execute(
                     "INSERT INTO edgetwin.base VALUES (%s, %s, %s) "
@@ -245,8 +252,9 @@ def _written(twin: Twin) -> list[Any]:
     return [row[0], *row[2:]]
 
 
-def _history(database: psycopg.Connection, twin: str) -> tuple[int, dict, Iterator[Entry]]:
+def _history(database: psycopg.Connection, twin: str, limit: int | None = None) -> tuple[int, dict, Iterator[Entry]]:
     row = database.execute("SELECT revision, state FROM edgetwin.base WHERE twin = %s", (twin,)).fetchone()
-    rows = database.execute(f"SELECT {ENTRY_COLUMNS} FROM edgetwin.log WHERE twin = %s ORDER BY boot_id, seq", (twin,)).fetchall()
+    query = f"SELECT {ENTRY_COLUMNS} FROM edgetwin.log WHERE twin = %s ORDER BY boot_id, seq LIMIT %s"
+    rows = database.execute(query, (twin, limit)).fetchall()
     revision, state = (row[0], json.loads(row[1])) if row else (0, {})
     return revision, state, map(entry_of, rows)

@@ -2,6 +2,7 @@
 
 import gc
 import ipaddress
+import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,10 +32,7 @@ def stores_for(data: Path, hosts: Sequence[str], store: str) -> dict[str, Store]
         raise InputError(f"hosts {', '.join(names)}: each once, and none of them {CENTRE}, which is the control centre's")
     if store != "sqlite" and not is_postgres(store):
         raise InputError(f"store {store!r}: sqlite, or postgresql://USER@HOST/DATABASE")
-    try:
-        return {name: opened(str(data / f"{name}.sqlite") if store == "sqlite" else store, name) for name in names}
-    except StoreUnavailable as error:
-        raise InputError(str(error)) from None
+    return {name: opened(str(data / f"{name}.sqlite") if store == "sqlite" else store, name) for name in names}
 
 
 def application(
@@ -49,8 +47,14 @@ def application(
     read = read_kinds(kinds)
     if nats is not None:
         _check_nats(nats)
-    data.mkdir(parents=True, exist_ok=True)
-    return app(Service(stores_for(data, hosts, store), read, data / "services.json", nats=nats), token)
+    os.umask(0o077)  # what the service writes is its own user's alone
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        return app(Service(stores_for(data, hosts, store), read, data / "services.json", nats=nats), token)
+    except StoreUnavailable as error:
+        raise InputError(str(error)) from None
+    except OSError as error:
+        raise InputError(f"{data}: cannot be used as the folder of the stores ({error.strerror})") from None
 
 
 def _check_nats(url: str) -> None:
@@ -88,7 +92,8 @@ def serve(application: ASGIApp, host: str, port: int, log_level: str = "info") -
         access_log=False,
         lifespan="on",
         timeout_graceful_shutdown=GRACE_S,
-        ws_max_size=4 * 2**20,
+        ws_max_size=2**20,
+        ws_max_queue=4,
         ws_per_message_deflate=False,
         backlog=2048,
     )

@@ -13,7 +13,7 @@ from edgetwin.errors import InputError
 from edgetwin.files import write_bytes
 from edgetwin.twin import silence, views
 from edgetwin.twin.areas import definition_from
-from edgetwin.twin.centre import Centre, Place
+from edgetwin.twin.centre import Centre
 from edgetwin.twin.host import Host, Refused
 from edgetwin.twin.kinds import Kind
 from edgetwin.twin.messages import NAME
@@ -24,6 +24,7 @@ from edgetwin.twin.store import Store
 TRIM_EVERY_S = 300.0
 CARRY_EVERY_S = 2.0
 CARRIED_AT_ONCE = 500
+TOLD_AT_ONCE = 500
 
 log = structlog.get_logger("edgetwin.twin.service")
 
@@ -39,7 +40,6 @@ class Service:
         stores: Mapping[str, Store],
         kinds: Mapping[str, Kind],
         definitions: Path,
-        places: Mapping[str, Place] | None = None,
         nats: str | None = None,
         clock: Callable[[], float] = time.time,
     ):
@@ -52,8 +52,9 @@ class Service:
             except InputError as error:
                 raise InputError(f"{definitions}: {name}: {error}") from None
         hosts = [Host(name, store, kinds, self._heard_from(name), clock) for name, store in stores.items()]
-        self.centre = Centre(hosts, kinds, places)
+        self.centre = Centre(hosts, kinds)
         self.services.resynchronise([change(twin, host.name) for host in hosts for twin in host.twins.values()], clock())
+        self._defining = asyncio.Lock()
         self._tasks: set[asyncio.Task] = set()
 
     async def start(self) -> None:
@@ -64,7 +65,7 @@ class Service:
             self._begin_nats(self._nats)
         self._keep_running(self._trim())
         self._keep_running(self._carry())
-        log.info("ready", hosts=list(self.centre.hosts), twins=len(self.centre.ids))
+        log.info("ready", hosts=list(self.centre.hosts), twins=self.centre.count)
 
     async def close(self) -> None:
         """Writes what waits and closes the stores."""
@@ -85,8 +86,10 @@ class Service:
 
     async def erase(self, twin_id: str) -> None:
         """Erases a twin and all that its device sent, its part in service twins as well. Raises Refused, Full."""
-        await self.centre.erase(twin_id)
-        self.services.remove(twin_id)
+        try:
+            await self.centre.erase(twin_id)
+        finally:
+            self.services.remove(twin_id)
 
     async def quarantine(self, limit: int, device: str | None, host: str | None) -> dict[str, Any]:
         """The newest messages in quarantine, and how many there are by reason. Raises Refused for an unknown host."""
@@ -105,16 +108,19 @@ class Service:
         """Defines a service twin, or defines it anew; returns whether there was none. Raises InputError."""
         if not NAME.fullmatch(service_id):
             raise InputError(f"service {service_id!r}: letters, digits, _ and -, at most 128, not beginning with _ or -")
-        made, new = definition_from(definition, self.centre.kinds), service_id not in self._definitions
-        await self._keep({**self._definitions, service_id: definition})
-        self.services.define(service_id, made, self._clock())
+        made = definition_from(definition, self.centre.kinds)
+        async with self._defining:
+            new = service_id not in self._definitions
+            await self._keep({**self._definitions, service_id: definition})
+            self.services.define(service_id, made, self._clock())
         return new
 
     async def forget(self, service_id: str) -> None:
         """Takes a service twin away. Raises Refused."""
-        self._known(service_id)
-        await self._keep({name: one for name, one in self._definitions.items() if name != service_id})
-        self.services.forget(service_id)
+        async with self._defining:
+            self._known(service_id)
+            await self._keep({name: one for name, one in self._definitions.items() if name != service_id})
+            self.services.forget(service_id)
 
     def service_view(self, service_id: str) -> dict[str, Any]:
         """A service twin as plain data. Raises Refused."""
@@ -140,11 +146,12 @@ class Service:
 
     def _heard_from(self, host: str) -> Callable[[Sequence[Twin]], None]:
         def heard(twins: Sequence[Twin]) -> None:
-            news = [change(twin, host) for twin in twins]
+            news = [change(twin, host) for twin in twins if self.centre.holds(twin.id)]
             self.services.take(news, self._clock())
             if self._nats is not None:
-                told = json.dumps([one._asdict() for one in news]).encode()
-                self._keep_running(self.centre.bus.publish(f"changes.{host}", told))
+                for begin in range(0, len(news), TOLD_AT_ONCE):
+                    told = json.dumps([one._asdict() for one in news[begin : begin + TOLD_AT_ONCE]]).encode()
+                    self._keep_running(self.centre.bus.publish(f"changes.{host}", told))
 
         return heard
 
@@ -153,9 +160,10 @@ class Service:
         while True:
             await asyncio.sleep(CARRY_EVERY_S)
             for host in self.centre.hosts.values():
-                twins = list(host.twins.values())
-                for begin in range(0, len(twins), CARRIED_AT_ONCE):
-                    now_s, some = self._clock(), twins[begin : begin + CARRIED_AT_ONCE]
+                ids = list(host.twins)
+                for begin in range(0, len(ids), CARRIED_AT_ONCE):
+                    now_s = self._clock()
+                    some = [host.twins[twin_id] for twin_id in ids[begin : begin + CARRIED_AT_ONCE] if twin_id in host.twins]
                     self.services.take(carried(some, host.name, self.centre.kinds, now_s, self.services.reach_s), now_s)
                     await asyncio.sleep(0)
 
@@ -180,7 +188,11 @@ class Service:
         while True:
             await asyncio.sleep(TRIM_EVERY_S)
             for host in self.centre.hosts.values():
-                gone = await host.trim()
+                try:
+                    gone = await host.trim()
+                except Exception:
+                    log.exception("history could not be trimmed", host=host.name)
+                    continue
                 if gone:
                     log.info("history trimmed", host=host.name, entries=gone)
 

@@ -27,7 +27,7 @@ from edgetwin.twin.rows import (
     twin_of,
     twin_row,
 )
-from edgetwin.twin.store import QUARANTINE_KEPT, Batch, Key, StoreRefused, StoreUnavailable, digest
+from edgetwin.twin.store import QUARANTINE_KEPT, TRIMMED_AT_ONCE, Batch, Key, StoreRefused, StoreUnavailable, digest
 
 APPLICATION_ID = 0x65747731
 SMALLEST_FILE = 512
@@ -104,11 +104,12 @@ class SQLiteStore:
             self._keep_quarantined(batch.quarantined)
         return fenced
 
-    def create(self, twin: Twin) -> None:
+    def create(self, twin: Twin) -> bool:
         values = twin_row(twin)
         with self._transaction() as run:
             run(f"INSERT INTO twins ({TWIN_COLUMNS}) VALUES ({', '.join('?' * len(values))}) ON CONFLICT DO NOTHING", values)
             run("DELETE FROM erased WHERE digest = ?", (digest(twin.id),))
+        return True
 
     def erase(self, twin: str) -> bool:
         twin = storable(twin)
@@ -125,15 +126,21 @@ class SQLiteStore:
         with self._reading():
             return [entry_of(row) for row in self._connection.execute(query, [*values, limit])]
 
-    def history(self, twin: str) -> tuple[int, dict, Iterator[Entry]]:
+    def history(self, twin: str, limit: int = -1) -> tuple[int, dict, Iterator[Entry]]:
         with self._reading():
             row = self._connection.execute("SELECT revision, state FROM base WHERE twin = ?", (twin,)).fetchone()
-            rows = self._connection.execute(f"SELECT {ENTRY_COLUMNS} FROM log WHERE twin = ? ORDER BY boot_id, seq", (twin,))
+            query = f"SELECT {ENTRY_COLUMNS} FROM log WHERE twin = ? ORDER BY boot_id, seq LIMIT ?"
+            rows = self._connection.execute(query, (twin, limit))
             revision, state = (row[0], json.loads(row[1])) if row else (0, {})
             return revision, state, map(entry_of, rows.fetchall())
 
     def trim(self, twin: str, before_s: float) -> int:
-        begin, state, gone = trimmed(*self.history(twin), before_s)
+        oldest = "SELECT measured_s FROM log WHERE twin = ? ORDER BY boot_id, seq LIMIT 1"
+        with self._reading():
+            first = self._connection.execute(oldest, (twin,)).fetchone()
+        if first is None or first[0] >= before_s:
+            return 0
+        begin, state, gone = trimmed(*self.history(twin, TRIMMED_AT_ONCE), before_s)
         if gone:
             with self._transaction() as run:
                 run("INSERT OR REPLACE INTO base VALUES (?, ?, ?)", (twin, begin, as_text(state)))
@@ -187,8 +194,10 @@ class SQLiteStore:
     def _forget(self) -> None:
         """Empties the write-ahead log, where erased data still stands. As long as a reader holds it, this waits for the next change."""
         self._connection.execute("PRAGMA busy_timeout = 0")
-        self._forgetting = bool(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
-        self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        try:
+            self._forgetting = bool(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
 
 def version_of(path: Path) -> int | None:
@@ -274,6 +283,7 @@ def _opened(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
         upgrade(connection, version)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what was erased when the process was killed leaves the log now
     except sqlite3.OperationalError as error:
         raise StoreUnavailable(f"{path}: {error}") from error
     except sqlite3.Error as error:

@@ -14,6 +14,8 @@ from edgetwin.errors import InputError
 from edgetwin.twin.messages import Quarantined
 from edgetwin.twin.record import Entry, Twin
 
+TRIMMED_AT_ONCE = 2_000
+"""Entries of a log that are looked at together, so that other twins need not wait long."""
 QUARANTINE_KEPT = 1_000_000
 """Messages in quarantine beyond which the oldest go."""
 
@@ -55,8 +57,8 @@ class Store(Protocol):
     def commit(self, batch: Batch) -> set[str]:
         """Makes the batch durable, all or nothing of each twin; returns ids of twins that another owner or epoch holds, left unchanged."""
 
-    def create(self, twin: Twin) -> None:
-        """A new twin. Where one of that id is there nothing changes."""
+    def create(self, twin: Twin) -> bool:
+        """A new twin. Where one of that id is there nothing changes. False: another host's."""
 
     def erase(self, twin: str) -> bool:
         """Takes away the twin, its log, and what its device has in quarantine; only its `digest` stays. False: another host's, unchanged."""
@@ -68,7 +70,8 @@ class Store(Protocol):
         """Where the log begins: revision and state; and all entries since, in order of (boot_id, seq)."""
 
     def trim(self, twin: str, before_s: float) -> int:
-        """Folds entries measured before a time into the state that the log begins with; returns how many. The newest applied one stays."""
+        """Folds entries measured before a time into the state that the log begins with, from the oldest on and `TRIMMED_AT_ONCE` at most;
+        returns how many. The newest applied one stays."""
 
     def quarantined(self, limit: int, device: str | None = None) -> list[Quarantined]:
         """The newest messages in quarantine, newest first."""

@@ -13,11 +13,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from edgetwin.twin.centre import Centre
 from edgetwin.twin.host import Refused
-from edgetwin.twin.messages import ack_fields
+from edgetwin.twin.messages import TooMany, ack_fields, lines_in
 from edgetwin.twin.record import Twin
 
 IN_FLIGHT = 16
-UNKNOWN_DEVICE = 4404
+UNKNOWN_DEVICE, TOO_BIG = 4404, 1009
 
 
 def stream(centre: Centre) -> Callable[[WebSocket], Awaitable[None]]:
@@ -34,13 +34,16 @@ def stream(centre: Centre) -> Callable[[WebSocket], Awaitable[None]]:
             async with asyncio.TaskGroup() as tasks:
                 answers: asyncio.Queue[asyncio.Future] = asyncio.Queue(IN_FLIGHT)
                 if device is not None:
-                    await _send(socket, {"hello": hello(centre.twin(device))})
-                    tasks.create_task(_tell_desired(socket, centre, device))
+                    greeted = asyncio.Event()
+                    tasks.create_task(_tell_desired(socket, centre, device, greeted))
+                    await greeted.wait()
                 tasks.create_task(_answer(socket, answers))
                 await _read(socket, centre, device, answers)
                 raise WebSocketDisconnect
         except* Refused as refused:
             await socket.close(UNKNOWN_DEVICE, str(refused.exceptions[0])[:120])
+        except* TooMany as many:
+            await socket.close(TOO_BIG, str(many.exceptions[0])[:120])
         except* WebSocketDisconnect:
             pass
 
@@ -63,8 +66,7 @@ async def _read(socket: WebSocket, centre: Centre, device: str | None, answers: 
         if message["type"] == "websocket.disconnect":
             return
         frame = message.get("bytes") or (message.get("text") or "").encode(errors="surrogatepass")
-        lines = [line for line in frame.split(b"\n") if line.strip()]
-        await answers.put(asyncio.ensure_future(centre.take(lines, device)))
+        await answers.put(asyncio.ensure_future(centre.take(lines_in(frame), device)))
 
 
 async def _answer(socket: WebSocket, answers: asyncio.Queue[asyncio.Future]) -> None:
@@ -73,9 +75,11 @@ async def _answer(socket: WebSocket, answers: asyncio.Queue[asyncio.Future]) -> 
         await _send(socket, {"acks": [ack_fields(ack) for ack in acks]})
 
 
-async def _tell_desired(socket: WebSocket, centre: Centre, device: str) -> None:
-    """Tells what is desired whenever that has changed, or only how it is in the end where the device reads too slowly."""
+async def _tell_desired(socket: WebSocket, centre: Centre, device: str, greeted: asyncio.Event) -> None:
+    """Greets, then tells what is desired whenever that has changed, or only how it is in the end where the device reads too slowly."""
     async with centre.bus.subscribe(f"desired.{device}", max_pending=1) as changes:
+        await _send(socket, {"hello": hello(centre.twin(device))})
+        greeted.set()
         async for _ in changes:
             await _send(socket, desired(centre.twin(device)))
 
