@@ -155,7 +155,8 @@ def main(seconds):
 
 Written by `python benchmarks/live.py` with edgetwin {et.__version__}, Python {platform.python_version()}. `edgetwin serve` with three edge
 hosts and {TWINS:,} twins; the load comes from a process on the same machine of {psutil.cpu_count()} cores, each connection one request at a
-time, {seconds} s of each load, all in one run. An update counts once it is acknowledged as applied, which is after fsync. Over MQTT the time is from a report to its acknowledgement on the device.
+time, {seconds} s of each load, all in one run. An update counts once it is acknowledged as applied, which is after
+fsync. Over MQTT the time is from a report to its acknowledgement on the device.
 
 | what | updates/s | p50, ms | p99, ms |
 |---|---|---|---|

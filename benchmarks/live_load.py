@@ -26,7 +26,7 @@ class Load(NamedTuple):
 
 async def request(reader, writer, method, path, body=b""):
     """One request on an open connection; returns status and body."""
-    head = f"{method} {path} HTTP/1.1\r\nHost: edgetwin\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
     answer = await reader.readuntil(b"\r\n\r\n")
     length = int(answer.lower().split(b"content-length:")[1].split(b"\r\n")[0])

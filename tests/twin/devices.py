@@ -71,7 +71,7 @@ class Devices:
             lines += self._draw.choices(self._settled, k=3)
         body = b"\n".join(lines)
         began = time.perf_counter()
-        writer.write(b"POST /v1/updates HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        writer.write(b"POST /v1/updates HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         head = await reader.readuntil(b"\r\n\r\n")
         answer = await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
         self.latency_s.append(time.perf_counter() - began)

@@ -1,7 +1,8 @@
 """Stores checked, backed up, restored and brought up: a backup is one SQLite file, itself a store, of one host's twins in either kind of store.
 
 A backup is taken of one moment while the store is served, and is checked before it stands under its name. It is restored only where there
-is no store yet, so that nothing is ever replaced, and twins keep their epochs; in PostgreSQL, which knows of it, twins whose data was erased meanwhile do not come back.
+is no store yet, so that nothing is ever replaced, and twins keep their epochs. In PostgreSQL, which knows of it, twins whose data was
+erased meanwhile do not come back.
 """
 
 import json
