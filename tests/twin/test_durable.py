@@ -12,7 +12,7 @@ from edgetwin.twin.messages import line_of
 from twin.hosts import update
 from twin.service import ServiceProcess
 
-CALL = re.compile(r"^(\d+) (?:<\.\.\. )?(\w+)(.*)$")
+CALL = re.compile(r"^(\d+) +(?:<\.\.\. )?(\w+)(.*)$")
 
 
 @pytest.mark.slow
@@ -21,7 +21,7 @@ def test_the_log_is_synced_before_an_update_is_acknowledged(tmp_path):
     trace = tmp_path / "trace"
     service = ServiceProcess(tmp_path / "twins", "--host", "edge-1")
     watched = "trace=fsync,fdatasync,write,writev,sendto,sendmsg,pwrite64"
-    service._command = ["strace", "-f", "-y", "-s", "120", "-e", watched, "-o", str(trace), *service._command]
+    service._command = ["strace", "-f", "-y", "-s", "600", "-e", watched, "-o", str(trace), *service._command]
     service.start()
     service.ask("PUT", "/v1/twins/car-1", {"kind": "vehicle"})
     for seq in range(1, 21):
