@@ -180,7 +180,7 @@ def _picture(results: Results) -> Figure:
     axes.set_yticks(range(len(rows)), [f"{name} ({len(gain)})" for name, gain, _ in rows])
     axes.invert_yaxis()
     axes.set_xlabel(
-        f"net utility over {BASE} on the same network; diamonds: means with 95 % intervals over networks (their number)"
+        f"net utility over {BASE} on the same network\ndiamonds: means with 95 % intervals over networks (their number)"
     )
     say_it_as_it_is(figure)
     return figure

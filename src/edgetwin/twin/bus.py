@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from edgetwin.twin.record import Twin
 
@@ -169,5 +169,10 @@ def desired_news(twin: Twin) -> News:
 
 
 def desired_payload(twin: Twin) -> bytes:
-    """A twin's desired state as a device is told it."""
-    return json.dumps({"desired": twin.desired, "desired_revision": twin.desired_revision}, separators=(",", ":")).encode()
+    """`desired_fields` as JSON."""
+    return json.dumps(desired_fields(twin), separators=(",", ":")).encode()
+
+
+def desired_fields(twin: Twin) -> dict[str, Any]:
+    """A twin's desired state as its device is told it, whatever it speaks."""
+    return {"desired": dict(twin.desired), "desired_revision": twin.desired_revision}

@@ -99,7 +99,7 @@ class Centre:
         home = self.home(twin_id)
         kind = self.kinds[home.twins[twin_id].kind]
         try:
-            kinds_.checked_values(kind, changes)
+            kinds_.check_values(kind, changes)
         except Bad as bad:
             raise Refused(422, f"desired state: {bad.detail}") from None
         twin = await home.desire(twin_id, changes, if_revision)

@@ -290,7 +290,7 @@ class _Local:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
             host, origin = _header(scope, b"host").decode("latin-1"), _header(scope, b"origin").decode("latin-1")
-            if re.sub(r":\d*$", "", host) not in self.NAMES or origin and origin.partition("://")[2] != host:
+            if re.sub(r":\d*$", "", host.lower()) not in self.NAMES or origin and origin.partition("://")[2] != host:
                 said = f"asked as {host!r}, from {origin or 'nowhere'!r}: without a token only {', '.join(self.NAMES)}, and no other site's pages"
                 await _turn_away(403, said, scope, receive, send)
                 return

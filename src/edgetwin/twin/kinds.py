@@ -105,10 +105,9 @@ def checker(kind: Kind) -> Callable[[Update, float], None]:
     return check
 
 
-def checked_values(kind: Kind, values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Values of properties, as they are. Raises Bad for the first that the kind does not allow; null is allowed of all."""
+def check_values(kind: Kind, values: Mapping[str, Any]) -> None:
+    """Raises Bad for the first value of a property that the kind does not allow; null is allowed of all."""
     _values_checker(kind)(values)
-    return values
 
 
 def _values_checker(kind: Kind) -> Callable[[Mapping[str, Any]], None]:

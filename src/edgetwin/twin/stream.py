@@ -11,6 +11,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from edgetwin.twin.bus import desired_fields
 from edgetwin.twin.centre import Centre
 from edgetwin.twin.host import Refused
 from edgetwin.twin.messages import TooMany, ack_fields, lines_in
@@ -52,12 +53,7 @@ def stream(centre: Centre) -> Callable[[WebSocket], Awaitable[None]]:
 
 def hello(twin: Twin) -> dict[str, Any]:
     """What a device is told first: its last applied message, and what is desired of it."""
-    return {"device": twin.id, "boot_id": twin.boot_id, "seq": twin.seq, **desired(twin)}
-
-
-def desired(twin: Twin) -> dict[str, Any]:
-    """A twin's desired state, as its device is told."""
-    return {"desired": dict(twin.desired), "desired_revision": twin.desired_revision}
+    return {"device": twin.id, "boot_id": twin.boot_id, "seq": twin.seq, **desired_fields(twin)}
 
 
 async def _read(socket: WebSocket, centre: Centre, device: str | None, answers: asyncio.Queue[asyncio.Future]) -> None:
@@ -81,7 +77,7 @@ async def _tell_desired(socket: WebSocket, centre: Centre, device: str, greeted:
         await _send(socket, {"hello": hello(centre.twin(device))})
         greeted.set()
         async for _ in changes:
-            await _send(socket, desired(centre.twin(device)))
+            await _send(socket, desired_fields(centre.twin(device)))
 
 
 async def _send(socket: WebSocket, content: dict[str, Any]) -> None:
