@@ -83,7 +83,8 @@ class NatsBus:
 
         with suppress(OSError, Error, TimeoutError):
             self._remote[subscription] = await client.subscribe(PREFIX + subscription.pattern, cb=hear)
-            await client.flush(timeout=FLUSH_S)
+            for _ in range(2):  # a ping overtakes what waits to be sent: only the second comes after the subscription
+                await client.flush(timeout=FLUSH_S)
 
     async def _detach(self, subscription: Subscription) -> None:
         remote = self._remote.pop(subscription, None)
