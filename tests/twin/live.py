@@ -15,6 +15,7 @@ from starlette.routing import Route, WebSocketRoute
 from edgetwin.errors import InputError
 from edgetwin.twin.centre import Centre
 from edgetwin.twin.host import Host, Refused
+from edgetwin.twin.http import Enrolment
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.messages import Ack, ack_fields
 from edgetwin.twin.sqlite import SQLiteStore
@@ -83,7 +84,7 @@ class Live:
 
     async def _enrol(self, request: Request) -> Response:
         try:
-            await self.centre.enrol(request.path_params["id"], (await request.json())["kind"])
+            await self.centre.enrol(request.path_params["id"], Enrolment.model_validate_json(await request.body()).kind)
             twin = self.centre.twin(request.path_params["id"])
         except (Refused, InputError) as error:
             return JSONResponse({"error": str(error)}, getattr(error, "status", 422))

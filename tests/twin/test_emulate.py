@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -23,6 +25,7 @@ from edgetwin.twin.mqtt import serve_mqtt
 from twin.checker import judged, read_history
 from twin.live import Live, until
 from twin.nats_server import nats_server
+from twin.service import ServiceProcess
 
 WALKS = scenario("association/n100-m10")
 EVERYTHING = Faults(loss=0.05, duplicate=0.1, reorder=0.2, corrupt=0.05, skew=0.5, reboot=0.05, silence=0.02, bad=0.1)
@@ -248,3 +251,14 @@ def test_quantiles_are_those_of_all_times_to_two_per_cent():
         times.add(number / 1000)
     assert times.quantile_ms(0.5) == pytest.approx(500, rel=0.02)
     assert times.quantile_ms(0.99) == pytest.approx(990, rel=0.02)
+
+
+@pytest.mark.parametrize("protocol", ["http", "websocket"])
+def test_a_fleet_and_the_service_itself_as_two_processes(tmp_path, protocol):
+    with ServiceProcess(tmp_path / "twins") as service:
+        words = f"emulate --url {service.url} --scenario association/n100-m10 --devices 20 --rate 10 --duration 1 --protocol {protocol}"
+        done = subprocess.run([sys.executable, "-m", "edgetwin", *words.split(), "--json"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        summary = json.loads(done.stdout)
+        assert (summary["made"], summary["acked"], summary["unsettled"]) == (200, {"applied": 200}, 0)
+        assert service.get("/v1/twins/emulated-19")["revision"] == 10

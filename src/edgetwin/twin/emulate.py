@@ -103,8 +103,7 @@ class Emulation:
             await asyncio.sleep(0.5)
 
     async def _enrol(self) -> None:
-        """Enrols all devices, where they are; each starts with a boot_id higher than any the service knows."""
-        places = self._fleet.at(0.0).position_m.tolist()
+        """Enrols all devices; each starts with a boot_id higher than any the service knows."""
         numbers = iter(range(len(self.names)))
 
         async def some() -> None:
@@ -113,7 +112,7 @@ class Emulation:
                 for number in numbers:
                     if self._stopped.is_set():
                         return
-                    known = await _enrolled(asking, self.plan.url, self.names[number], *places[number])
+                    known = await _enrolled(asking, self.plan.url, self.names[number])
                     self._boot_id[number] = max(self._boot_id[number], known + 1)
             finally:
                 await asking.close()
@@ -236,9 +235,9 @@ async def _first(work: Coroutine[Any, Any, None], background: Sequence[asyncio.T
     return task in done
 
 
-async def _enrolled(asking: HttpCourier, url: str, name: str, x_m: float, y_m: float) -> int:
+async def _enrolled(asking: HttpCourier, url: str, name: str) -> int:
     """Enrols a device; returns the highest boot_id that the service knows of it. Raises InputError where that is refused, or nobody is there."""
-    body = json.dumps({"kind": KIND, "x_m": x_m, "y_m": y_m}).encode()
+    body = json.dumps({"kind": KIND}).encode()
     until_s = time.monotonic() + START_S
     while True:
         try:
