@@ -28,7 +28,7 @@ def of_sqlite(kills, folder):
 
 
 def of_postgres(kills, folder):
-    from edgetwin.twin.postgres import PostgresStore
+    from edgetwin.twin.stores.postgres import PostgresStore
 
     with postgres_server() as server:
 

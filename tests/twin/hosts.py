@@ -8,7 +8,7 @@ from edgetwin.twin.host import Host
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.messages import Update, line_of, parse
 from edgetwin.twin.record import Twin
-from edgetwin.twin.sqlite import SQLiteStore
+from edgetwin.twin.stores.sqlite import SQLiteStore
 
 
 def update(device="car-1", seq=1, boot_id=1, time_s=None, **state):

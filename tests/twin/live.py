@@ -18,7 +18,7 @@ from edgetwin.twin.host import Host, Refused
 from edgetwin.twin.http import Enrolment
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.messages import Ack, ack_fields
-from edgetwin.twin.sqlite import SQLiteStore
+from edgetwin.twin.stores.sqlite import SQLiteStore
 from edgetwin.twin.stream import stream
 
 

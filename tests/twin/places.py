@@ -5,10 +5,10 @@ import sqlite3
 from pathlib import Path
 
 from edgetwin.twin.messages import Update
-from edgetwin.twin.postgres import PostgresStore
 from edgetwin.twin.record import Entry, Twin, applied
-from edgetwin.twin.sqlite import SQLiteStore
-from edgetwin.twin.store import Batch, Store
+from edgetwin.twin.stores.postgres import PostgresStore
+from edgetwin.twin.stores.sqlite import SQLiteStore
+from edgetwin.twin.stores.store import Batch, Store
 from twin.servers import PostgresServer
 
 

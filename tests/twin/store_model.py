@@ -5,10 +5,10 @@ from collections.abc import Callable
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from edgetwin.twin import rows
 from edgetwin.twin.messages import Quarantined, Update
 from edgetwin.twin.record import Entry, Twin, applied, folded, late
-from edgetwin.twin.store import Batch, Store, digest
+from edgetwin.twin.stores import rows
+from edgetwin.twin.stores.store import Batch, Store, digest
 
 AWKWARD = [
     "plain",

@@ -15,12 +15,12 @@ import pytest
 import edgetwin.cli.stores  # noqa: F401  (adds its commands to the app)
 from edgetwin.cli import main
 from edgetwin.errors import InputError
-from edgetwin.twin import backup as stores
-from edgetwin.twin import sqlite
-from edgetwin.twin.backup import Found
 from edgetwin.twin.messages import Quarantined, Update
 from edgetwin.twin.record import Twin, applied, late
-from edgetwin.twin.store import Batch, Store, StoreRefused, StoreUnavailable, digest, opened
+from edgetwin.twin.stores import backup as stores
+from edgetwin.twin.stores import sqlite
+from edgetwin.twin.stores.backup import Found
+from edgetwin.twin.stores.store import Batch, Store, StoreRefused, StoreUnavailable, digest, opened
 from twin.servers import PASSWORD, PostgresServer
 
 HOSTS = {"sqlite": None, "postgres": "edge-1"}
@@ -136,7 +136,7 @@ def test_a_backup_of_a_store_whose_process_was_killed(tmp_path: Path) -> None:
 import os
 from pathlib import Path
 from edgetwin.twin.record import Twin
-from edgetwin.twin.sqlite import SQLiteStore
+from edgetwin.twin.stores.sqlite import SQLiteStore
 store = SQLiteStore(Path({str(tmp_path / "store.sqlite")!r}))
 for number in range(20):
     store.create(Twin(f"car-{{number}}", "vehicle"))
@@ -317,7 +317,7 @@ def test_a_backup_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
     program = f"""
 import resource, signal
 from pathlib import Path
-from edgetwin.twin.backup import backup
+from edgetwin.twin.stores.backup import backup
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (40_960, 40_960))
 backup({str(tmp_path / "store.sqlite")!r}, Path({str(tmp_path / "backup")!r}))

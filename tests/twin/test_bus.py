@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgetwin.twin import nats_bus
 from edgetwin.twin.bus import PATTERN, SUBJECT, LocalBus, Lost, News, desired_news, is_wild, matches
-from edgetwin.twin.nats_bus import DROPPED, NatsBus
+from edgetwin.twin.nats import bus as nats_bus
+from edgetwin.twin.nats.bus import DROPPED, NatsBus
 from edgetwin.twin.record import Twin
 from twin.nats_server import NatsServer, nats_server
 
@@ -148,7 +148,7 @@ def test_news_reaches_other_processes_once_and_its_own_directly(tmp_path):
 
 
 def test_without_the_server_news_stays_in_the_process_and_the_rest_is_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr("edgetwin.twin.nats_link.PAUSE_S", 0.1)
+    monkeypatch.setattr("edgetwin.twin.nats.link.PAUSE_S", 0.1)
 
     async def main():
         server = NatsServer(tmp_path)
@@ -178,8 +178,8 @@ def test_without_the_server_news_stays_in_the_process_and_the_rest_is_counted(tm
 
 
 def test_a_server_that_hangs_holds_up_nobody(tmp_path, monkeypatch):
-    monkeypatch.setattr("edgetwin.twin.nats_link.PAUSE_S", 0.1)
-    monkeypatch.setattr("edgetwin.twin.nats_link.PING_S", 1)
+    monkeypatch.setattr("edgetwin.twin.nats.link.PAUSE_S", 0.1)
+    monkeypatch.setattr("edgetwin.twin.nats.link.PING_S", 1)
     monkeypatch.setattr(nats_bus, "MAX_UNSENT_BYTES", 200_000)
 
     async def main():

@@ -15,7 +15,7 @@ from edgetwin.twin.centre import Centre
 from edgetwin.twin.host import Full, Host
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.messages import MAX_LINES, line_of
-from edgetwin.twin.sqlite import SQLiteStore
+from edgetwin.twin.stores.sqlite import SQLiteStore
 from twin.hosts import update
 from twin.service import ServiceProcess
 

@@ -6,10 +6,10 @@ import sqlite3
 import pytest
 
 from edgetwin.twin import host as hosts
-from edgetwin.twin import sqlite as sqlite_store
 from edgetwin.twin.messages import Ack
-from edgetwin.twin.sqlite import SQLiteStore
-from edgetwin.twin.store import Batch, StoreUnavailable
+from edgetwin.twin.stores import sqlite as sqlite_store
+from edgetwin.twin.stores.sqlite import SQLiteStore
+from edgetwin.twin.stores.store import Batch, StoreUnavailable
 from twin.checker import judged
 from twin.hosts import arrivals, logs_in, update, with_host
 

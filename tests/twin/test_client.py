@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from edgetwin.errors import InputError
-from edgetwin.twin.blocking import BlockingDevice
-from edgetwin.twin.client import Device, OutboxFull, Unacknowledged
+from edgetwin.twin.devices.blocking import BlockingDevice
+from edgetwin.twin.devices.client import Device, OutboxFull, Unacknowledged
+from edgetwin.twin.devices.outbox import Message, Outbox
 from edgetwin.twin.messages import Ack
-from edgetwin.twin.outbox import Message, Outbox
 from twin.live import Live, until
 
 
@@ -67,7 +67,7 @@ def test_each_start_has_a_higher_boot_whatever_the_clock_says(live, monkeypatch)
     async def main():
         boots = []
         for clock_s in (ahead, now_s, now_s):
-            monkeypatch.setattr("edgetwin.twin.client.time.time", lambda clock_s=clock_s: clock_s)
+            monkeypatch.setattr("edgetwin.twin.devices.client.time.time", lambda clock_s=clock_s: clock_s)
             async with Device(live.url, "car", kind="vehicle") as car:
                 await car.report({"x_m": 1, "y_m": 1}, time_s=now_s, wait=True)
                 boots.append(car.boot_id)
@@ -189,8 +189,8 @@ def test_an_erased_device_does_not_enrol_itself_again(live):
 
 
 def test_reports_that_nobody_took_are_told_at_the_end(monkeypatch):
-    monkeypatch.setattr("edgetwin.twin.client.START_S", 0.1)
-    monkeypatch.setattr("edgetwin.twin.client.CLOSE_S", 0.1)
+    monkeypatch.setattr("edgetwin.twin.devices.client.START_S", 0.1)
+    monkeypatch.setattr("edgetwin.twin.devices.client.CLOSE_S", 0.1)
 
     async def main():
         async with Device("http://127.0.0.1:1", "car") as car:
@@ -202,8 +202,8 @@ def test_reports_that_nobody_took_are_told_at_the_end(monkeypatch):
 
 KILLED = """
 import asyncio, os, sys
-from edgetwin.twin.blocking import BlockingDevice
-from edgetwin.twin.client import Device
+from edgetwin.twin.devices.blocking import BlockingDevice
+from edgetwin.twin.devices.client import Device
 
 async def main():
     async with Device(sys.argv[1], "car", kind="vehicle", folder=sys.argv[2]) as car:

@@ -16,12 +16,12 @@ from edgetwin.cli import main
 from edgetwin.errors import InputError
 from edgetwin.scenario import scenario
 from edgetwin.twin.bus import LocalBus
-from edgetwin.twin.couriers import HttpCourier
-from edgetwin.twin.emulate import Emulation, Plan
-from edgetwin.twin.faults import BAD, Faults
-from edgetwin.twin.figures import Latencies
+from edgetwin.twin.devices.couriers import HttpCourier
+from edgetwin.twin.devices.emulate import Emulation, Plan
+from edgetwin.twin.devices.faults import BAD, Faults
+from edgetwin.twin.devices.figures import Latencies
 from edgetwin.twin.messages import Ack
-from edgetwin.twin.mqtt import serve_mqtt
+from edgetwin.twin.nats.mqtt import serve_mqtt
 from twin.checker import judged, read_history
 from twin.live import Live, until
 from twin.nats_server import nats_server
@@ -209,7 +209,7 @@ def test_plans_without_sense_are_refused(words, said, capsys):
 
 
 def test_a_service_that_is_not_there_is_told(monkeypatch):
-    monkeypatch.setattr("edgetwin.twin.emulate.START_S", 0.1)
+    monkeypatch.setattr("edgetwin.twin.devices.emulate.START_S", 0.1)
     with pytest.raises(InputError, match="http://127.0.0.1:1: emulated-. cannot be enrolled"):
         asyncio.run(Emulation(Plan("http://127.0.0.1:1", WALKS, 20)).run())
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgetwin.errors import InputError
-from edgetwin.twin import faults
-from edgetwin.twin.faults import Faults, arrivals, corrupted, parse_faults
+from edgetwin.twin.devices import faults
+from edgetwin.twin.devices.faults import Faults, arrivals, corrupted, parse_faults
 from edgetwin.twin.kinds import checker, read_kinds
 from edgetwin.twin.messages import Bad, Update, line_of, parse
 

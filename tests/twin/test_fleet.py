@@ -7,7 +7,7 @@ import pytest
 
 from edgetwin.errors import InputError
 from edgetwin.scenario import scenario
-from edgetwin.twin.fleet import Fleet, slot_s
+from edgetwin.twin.devices.fleet import Fleet, slot_s
 
 needs_data = pytest.mark.skipif(not os.environ.get("EDGETWIN_DATA"), reason="reads data sets: EDGETWIN_DATA is not set")
 MODELLED = ["two-timescale/physical", "association/n100-m10", "network-sync/a"]

@@ -13,7 +13,7 @@ from edgetwin.twin.host import Full, Host, Refused
 from edgetwin.twin.kinds import Kind, Property, read_kinds
 from edgetwin.twin.messages import MAX_INTEGER, Bad
 from edgetwin.twin.record import Twin
-from edgetwin.twin.sqlite import SQLiteStore
+from edgetwin.twin.stores.sqlite import SQLiteStore
 from twin.checker import judged
 from twin.hosts import FullDisk, arrivals, logs, logs_in, sqlite_calls, update, with_host
 

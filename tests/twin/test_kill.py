@@ -25,8 +25,8 @@ def test_killed_many_times(tmp_path):
 BROKEN = {
     "without the transaction": """
 import time
-from edgetwin.twin.sqlite import SQLiteStore
-from edgetwin.twin.store import Batch
+from edgetwin.twin.stores.sqlite import SQLiteStore
+from edgetwin.twin.stores.store import Batch
 whole = SQLiteStore.commit
 def in_two(store, batch):
     whole(store, Batch(batch.twins))
@@ -35,8 +35,8 @@ def in_two(store, batch):
 SQLiteStore.commit = in_two
 """,
     "acknowledged before it is on disk": """
-from edgetwin.twin.sqlite import SQLiteStore
-from edgetwin.twin.store import Batch
+from edgetwin.twin.stores.sqlite import SQLiteStore
+from edgetwin.twin.stores.store import Batch
 whole, kept = SQLiteStore.commit, []
 def later(store, batch):
     kept.append(batch)

@@ -10,15 +10,15 @@ import nats
 import pytest
 
 from edgetwin.errors import InputError
-from edgetwin.twin import nats_stream
 from edgetwin.twin.bus import LocalBus, desired_news
 from edgetwin.twin.centre import Centre
 from edgetwin.twin.host import Host
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.messages import Ack, line_of
-from edgetwin.twin.mqtt import STREAM, frames, serve_mqtt
+from edgetwin.twin.nats import stream as nats_stream
+from edgetwin.twin.nats.mqtt import STREAM, frames, serve_mqtt
 from edgetwin.twin.record import Twin
-from edgetwin.twin.sqlite import SQLiteStore
+from edgetwin.twin.stores.sqlite import SQLiteStore
 from twin.hosts import FullDisk, logs_in, update
 from twin.nats_server import NatsServer, nats_server
 
@@ -190,7 +190,7 @@ def test_the_desired_state_comes_when_it_changes_after_a_boot_and_when_asked_for
 
 
 def test_what_a_host_cannot_take_now_waits_in_its_order_even_if_nats_restarts(tmp_path, monkeypatch):
-    monkeypatch.setattr("edgetwin.twin.nats_link.PAUSE_S", 0.1)
+    monkeypatch.setattr("edgetwin.twin.nats.link.PAUSE_S", 0.1)
     disk = None
 
     def around(store):
@@ -300,7 +300,7 @@ async def persistent_device(server, device, count, acked, pause_s=0.004):
 
 
 def test_what_was_acknowledged_is_applied_once_though_nats_and_the_service_are_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr("edgetwin.twin.nats_link.PAUSE_S", 0.1)
+    monkeypatch.setattr("edgetwin.twin.nats.link.PAUSE_S", 0.1)
     devices, count = ["car-1", "car-2"], 400
     acked = {device: {} for device in devices}
 
@@ -414,7 +414,7 @@ def test_an_address_without_sense_is_refused_and_no_password_shown(url):
 
 
 def test_a_server_that_is_not_there_yet_is_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr("edgetwin.twin.nats_link.PAUSE_S", 0.1)
+    monkeypatch.setattr("edgetwin.twin.nats.link.PAUSE_S", 0.1)
 
     async def main():
         server = NatsServer(tmp_path / "nats")

@@ -14,9 +14,9 @@ from edgetwin.errors import InputError
 from edgetwin.twin.host import Full, Host
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.messages import Quarantined, Update, line_of, parse
-from edgetwin.twin.postgres import PostgresStore
 from edgetwin.twin.record import Twin, applied
-from edgetwin.twin.store import Batch, StoreRefused, StoreUnavailable
+from edgetwin.twin.stores.postgres import PostgresStore
+from edgetwin.twin.stores.store import Batch, StoreRefused, StoreUnavailable
 from twin.places import Place, grown, update
 from twin.servers import PASSWORD, PostgresServer
 

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgetwin.errors import InputError
-from edgetwin.twin.aggregate import Least
-from edgetwin.twin.areas import definition_from
-from edgetwin.twin.grid import Box, Grid
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.record import Twin
-from edgetwin.twin.services import Change, Services, carried, change
+from edgetwin.twin.service_twins.aggregate import Least
+from edgetwin.twin.service_twins.areas import definition_from
+from edgetwin.twin.service_twins.grid import Box, Grid
+from edgetwin.twin.service_twins.services import Change, Services, carried, change
 from edgetwin.twin.silence import Forecast
 
 KINDS = read_kinds()

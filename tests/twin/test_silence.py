@@ -221,5 +221,5 @@ def test_errors_pass_through_what_was_learned_and_go_on_as_the_square():
 
 
 def test_nothing_on_the_way_of_a_read_brings_in_jax():
-    run = "import sys, edgetwin.twin.services, edgetwin.twin.silence, edgetwin.twin.host; sys.exit('jax' in sys.modules)"
+    run = "import sys, edgetwin.twin.service_twins.services, edgetwin.twin.silence, edgetwin.twin.host; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", run]).returncode == 0

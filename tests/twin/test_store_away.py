@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from edgetwin.twin.postgres import PostgresStore
+from edgetwin.twin.stores.postgres import PostgresStore
 from twin.checker import judged
 from twin.devices import Devices
 from twin.hosts import logs, logs_in

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from edgetwin.twin import postgres, postgres_schema, rows, sqlite
 from edgetwin.twin.messages import Quarantined
-from edgetwin.twin.postgres import PostgresStore
 from edgetwin.twin.record import Entry, Twin, applied
-from edgetwin.twin.sqlite import SQLiteStore
-from edgetwin.twin.store import Batch, Store, StoreRefused, StoreUnavailable, digest
+from edgetwin.twin.stores import postgres, postgres_schema, rows, sqlite
+from edgetwin.twin.stores.postgres import PostgresStore
+from edgetwin.twin.stores.sqlite import SQLiteStore
+from edgetwin.twin.stores.store import Batch, Store, StoreRefused, StoreUnavailable, digest
 from twin.places import Place, grown, update
 from twin.store_model import AWKWARD, machine
 
@@ -224,14 +224,12 @@ def test_a_damaged_page_is_found(tmp_path: Path) -> None:
 
 
 def test_without_its_driver_postgresql_is_told_how_to_get_it() -> None:
-    program = (
-        "import sys; sys.modules['psycopg'] = None\nfrom edgetwin.twin.store import opened\nopened('postgresql://x/y', 'edge-1')"
-    )
+    program = "import sys; sys.modules['psycopg'] = None\nfrom edgetwin.twin.stores.store import opened\nopened('postgresql://x/y', 'edge-1')"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "edgetwin.errors.InputError: a store in PostgreSQL needs psycopg: pip install 'edgetwin[postgres]'" in ran.stderr
 
 
 def test_a_store_starts_without_jax() -> None:
-    program = "import sys, edgetwin.twin.postgres, edgetwin.twin.sqlite, edgetwin.twin.backup; print('jax' in sys.modules)"
+    program = "import sys, edgetwin.twin.stores.postgres, edgetwin.twin.stores.sqlite, edgetwin.twin.stores.backup; print('jax' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ran.stdout == "False\n", ran.stderr

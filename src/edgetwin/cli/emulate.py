@@ -53,8 +53,8 @@ def emulate(
     was left.
     """
     try:
-        from edgetwin.twin.emulate import Emulation, Plan
-        from edgetwin.twin.faults import parse_faults
+        from edgetwin.twin.devices.emulate import Emulation, Plan
+        from edgetwin.twin.devices.faults import parse_faults
         from edgetwin.twin.tokens import token_in
     except ImportError as error:
         raise InputError(f"emulate needs {error.name}: {LIVE}") from None

@@ -25,7 +25,7 @@ def check(store: str, *, host: str | None = None, json: Json = False) -> int:
     host
         The host whose twins these are, where the store is in PostgreSQL.
     """
-    from edgetwin.twin import backup as stores
+    from edgetwin.twin.stores import backup as stores
 
     with _one_line():
         found = stores.check(store, host)
@@ -45,7 +45,7 @@ def backup(store: str, target: Path, *, host: str | None = None, json: Json = Fa
     host
         The host whose twins these are, where the store is in PostgreSQL.
     """
-    from edgetwin.twin import backup as stores
+    from edgetwin.twin.stores import backup as stores
 
     with _one_line():
         found = stores.backup(store, target, host)
@@ -65,7 +65,7 @@ def restore(source: Path, store: str, *, host: str | None = None, json: Json = F
     host
         The host whose twins these will be, where the store is in PostgreSQL.
     """
-    from edgetwin.twin import backup as stores
+    from edgetwin.twin.stores import backup as stores
 
     with _one_line():
         found = stores.restore(source, store, host)
@@ -81,7 +81,7 @@ def upgrade(store: str, *, json: Json = False) -> int:
     store
         A store's file, which nobody may be serving, or postgresql://USER@HOST:PORT/DATABASE with the password in PGPASSWORD.
     """
-    from edgetwin.twin import backup as stores
+    from edgetwin.twin.stores import backup as stores
 
     with _one_line():
         before, now = stores.upgrade(store)
@@ -94,7 +94,7 @@ def upgrade(store: str, *, json: Json = False) -> int:
 
 @contextmanager
 def _one_line() -> Iterator[None]:
-    from edgetwin.twin.store import StoreUnavailable
+    from edgetwin.twin.stores.store import StoreUnavailable
 
     try:
         yield

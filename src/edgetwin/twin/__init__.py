@@ -1,5 +1,6 @@
 """The live twin layer: device and service twins that are stored before they are acknowledged, kept fresh, and never lost.
 
-A message's way: `http`, `websocket` or `nats` → `ingest` (lines) → `messages` (parsed) → `kinds` (checked) → `host` (queued, in order) →
-`record` (what it changes) → a store (durable) → its acknowledgement, and `services` (aggregates) by the bus.
+A message's way: `http`, `stream` or `nats` (lines) → `centre` (parsed, routed) → `host` (checked by `kinds`, queued, in order) → `record` (what it
+changes) → `stores` (durable) → its acknowledgement, and `service_twins` (aggregates). `moves` takes twins from host to host; `devices` is the
+other side: a client, and a fleet to order.
 """

@@ -1,7 +1,7 @@
 """What the parts of the twin layer tell each other: news of twins, desired states, health. News may be lost; never is it the only copy of anything.
 
 Subjects are words joined by dots, `desired.car-7`; in a pattern `*` stands for one word and a last `>` for one or more. A subscriber that is too
-slow loses the oldest news and is told so in its place, so that it can read anew what it follows. `LocalBus` serves one process, `nats_bus` several.
+slow loses the oldest news and is told so in its place, so that it can read anew what it follows. `LocalBus` serves one process, `nats.bus` several.
 """
 
 import asyncio

@@ -22,7 +22,7 @@ from edgetwin.twin.kinds import Kind, checker
 from edgetwin.twin.messages import Ack, Bad, Quarantined, Update
 from edgetwin.twin.metrics import HostMetrics
 from edgetwin.twin.record import Entry, Twin, applied, folded, is_newer, late
-from edgetwin.twin.store import Batch, Key, Store, StoreUnavailable, digest
+from edgetwin.twin.stores.store import Batch, Key, Store, StoreUnavailable, digest
 
 MAX_PENDING = 20_000
 MAX_PENDING_BYTES = 32 * 2**20

@@ -16,7 +16,7 @@ from edgetwin.twin.http import app
 from edgetwin.twin.kinds import DEFAULT_KINDS, read_kinds
 from edgetwin.twin.messages import NAME
 from edgetwin.twin.service import Service
-from edgetwin.twin.store import Store, StoreUnavailable, is_postgres, opened
+from edgetwin.twin.stores.store import Store, StoreUnavailable, is_postgres, opened
 
 CENTRE = "centre"
 GRACE_S = 10
@@ -59,7 +59,7 @@ def application(
 
 def _check_nats(url: str) -> None:
     try:
-        from edgetwin.twin.nats_link import checked_url
+        from edgetwin.twin.nats.link import checked_url
     except ModuleNotFoundError as error:
         raise InputError(f"NATS needs {error.name}: pip install 'edgetwin[nats]'") from None
     checked_url(url)

@@ -12,14 +12,14 @@ import structlog
 from edgetwin.errors import InputError
 from edgetwin.files import write_bytes
 from edgetwin.twin import silence, views
-from edgetwin.twin.areas import definition_from
 from edgetwin.twin.centre import Centre
 from edgetwin.twin.host import Host, Refused
 from edgetwin.twin.kinds import Kind
 from edgetwin.twin.messages import NAME
 from edgetwin.twin.record import Twin
-from edgetwin.twin.services import Services, carried, change
-from edgetwin.twin.store import Store
+from edgetwin.twin.service_twins.areas import definition_from
+from edgetwin.twin.service_twins.services import Services, carried, change
+from edgetwin.twin.stores.store import Store
 
 TRIM_EVERY_S = 300.0
 CARRY_EVERY_S = 2.0
@@ -168,8 +168,8 @@ class Service:
                     await asyncio.sleep(0)
 
     def _begin_nats(self, url: str) -> None:
-        from edgetwin.twin.mqtt import serve_mqtt
-        from edgetwin.twin.nats_bus import NatsBus
+        from edgetwin.twin.nats.bus import NatsBus
+        from edgetwin.twin.nats.mqtt import serve_mqtt
 
         self.centre.bus = NatsBus(url)
         self._keep_running(serve_mqtt(url, self.centre, asyncio.Event()))

@@ -98,9 +98,9 @@ def is_postgres(address: str) -> bool:
 
 
 def postgres_module() -> ModuleType:
-    """`edgetwin.twin.postgres`. Raises InputError where its driver is not installed."""
+    """`edgetwin.twin.stores.postgres`. Raises InputError where its driver is not installed."""
     try:
-        from edgetwin.twin import postgres
+        from edgetwin.twin.stores import postgres
     except ImportError:
         raise InputError("a store in PostgreSQL needs psycopg: pip install 'edgetwin[postgres]'") from None
     return postgres
@@ -110,6 +110,6 @@ def opened(address: str, host: str) -> Store:
     """The store of a host at an address, a file or postgresql://…, made where there is none. Raises StoreRefused, StoreUnavailable."""
     if is_postgres(address):
         return postgres_module().PostgresStore(address, host)
-    from edgetwin.twin.sqlite import SQLiteStore
+    from edgetwin.twin.stores.sqlite import SQLiteStore
 
     return SQLiteStore(Path(address))

@@ -7,11 +7,11 @@ are. News may come twice or in any order: of a twin, the greatest (epoch, revisi
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from edgetwin.twin.aggregate import Aggregate, Member
-from edgetwin.twin.areas import Definition, Piece
-from edgetwin.twin.grid import Grid
 from edgetwin.twin.kinds import Kind
 from edgetwin.twin.record import State, Twin
+from edgetwin.twin.service_twins.aggregate import Aggregate, Member
+from edgetwin.twin.service_twins.areas import Definition, Piece
+from edgetwin.twin.service_twins.grid import Grid
 from edgetwin.twin.silence import Forecast, forecasts
 
 

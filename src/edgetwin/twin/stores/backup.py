@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 from edgetwin.errors import InputError
 from edgetwin.files import replacing
-from edgetwin.twin import sqlite
 from edgetwin.twin.record import folded
-from edgetwin.twin.rows import TABLES, entry_of, twin_of
-from edgetwin.twin.store import StoreRefused, digest, is_postgres, postgres_module
+from edgetwin.twin.stores import sqlite
+from edgetwin.twin.stores.rows import TABLES, entry_of, twin_of
+from edgetwin.twin.stores.store import StoreRefused, digest, is_postgres, postgres_module
 
 Rows = Callable[[str], Iterable[tuple]]
 """The rows of a table of `TABLES`, all tables at one moment."""
@@ -93,7 +93,7 @@ def upgrade(address: str) -> tuple[int, int]:
     """Brings a store to this version: the version it had, and has. Raises StoreRefused, also where a file is being served."""
     if is_postgres(address):
         postgres_module()
-        from edgetwin.twin import postgres_schema
+        from edgetwin.twin.stores import postgres_schema
 
         place = postgres_schema.place_of(address)
         with postgres_schema.connected(address) as connection:

@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from edgetwin.twin.client import Device
+from edgetwin.twin.devices.client import Device
 from edgetwin.twin.messages import Ack
 
 

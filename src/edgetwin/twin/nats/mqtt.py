@@ -21,8 +21,8 @@ from nats.errors import Error
 from edgetwin.twin.bus import Bus, Lost, desired_payload
 from edgetwin.twin.host import Refused
 from edgetwin.twin.messages import NAME, Ack, ack_fields
-from edgetwin.twin.nats_link import while_connected
-from edgetwin.twin.nats_stream import ASK_S, Reader, made_ready
+from edgetwin.twin.nats.link import while_connected
+from edgetwin.twin.nats.stream import ASK_S, Reader, made_ready
 from edgetwin.twin.record import Twin
 
 STREAM = "EDGETWIN_UPDATES"
@@ -35,7 +35,7 @@ RETRY_S = 0.5
 MAX_HELD_BYTES = 64 * 1024 * 1024
 """Of messages that wait here, beyond which no others are asked for."""
 
-log = structlog.get_logger("edgetwin.twin.mqtt")
+log = structlog.get_logger("edgetwin.twin.nats.mqtt")
 
 
 class Front(Protocol):

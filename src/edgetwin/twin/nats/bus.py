@@ -15,7 +15,7 @@ from nats.errors import Error
 from prometheus_client import Counter
 
 from edgetwin.twin.bus import MAX_PENDING, LocalBus, News, Subscription
-from edgetwin.twin.nats_link import checked_url, while_connected
+from edgetwin.twin.nats.link import checked_url, while_connected
 
 PREFIX = "edgetwin.bus."
 MAX_UNSENT_BYTES = 4 * 1024 * 1024

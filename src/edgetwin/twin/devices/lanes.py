@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from numpy.random import Generator
 
 from edgetwin.errors import InputError
-from edgetwin.twin.couriers import Courier
-from edgetwin.twin.faults import Faults, arrivals
-from edgetwin.twin.figures import Figures
+from edgetwin.twin.devices.couriers import Courier
+from edgetwin.twin.devices.faults import Faults, arrivals
+from edgetwin.twin.devices.figures import Figures
 from edgetwin.twin.messages import SETTLED, arrived_damaged
 
 BATCH = 1000

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from edgetwin.errors import InputError
 from edgetwin.scenario import Scenario
-from edgetwin.twin import faults as faults_
-from edgetwin.twin.couriers import Courier, HttpCourier, MqttCourier, WebSocketCourier
-from edgetwin.twin.faults import Faults
-from edgetwin.twin.figures import Figures
-from edgetwin.twin.fleet import Fleet, Motion
-from edgetwin.twin.lanes import History, Lane, Message
+from edgetwin.twin.devices import faults as faults_
+from edgetwin.twin.devices.couriers import Courier, HttpCourier, MqttCourier, WebSocketCourier
+from edgetwin.twin.devices.faults import Faults
+from edgetwin.twin.devices.figures import Figures
+from edgetwin.twin.devices.fleet import Fleet, Motion
+from edgetwin.twin.devices.lanes import History, Lane, Message
 from edgetwin.twin.messages import Update
 
 Protocol = Literal["http", "websocket", "mqtt"]

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from edgetwin.errors import InputError, did_you_mean
-from edgetwin.twin.aggregate import Summary
-from edgetwin.twin.grid import Box
 from edgetwin.twin.kinds import Kind, kind_named
+from edgetwin.twin.service_twins.aggregate import Summary
+from edgetwin.twin.service_twins.grid import Box
 
 SPEED = "speed_mps"
 

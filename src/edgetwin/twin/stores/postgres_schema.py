@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from edgetwin.twin.store import StoreRefused, StoreUnavailable
+from edgetwin.twin.stores.store import StoreRefused, StoreUnavailable
 
 STEPS = (
     """

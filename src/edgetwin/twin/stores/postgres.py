@@ -14,9 +14,9 @@ from typing import Any
 import psycopg
 
 from edgetwin.twin.messages import Quarantined
-from edgetwin.twin.postgres_schema import connected, lock_number, opening_error, place_of, require_version, said, upgrade
 from edgetwin.twin.record import Entry, Twin
-from edgetwin.twin.rows import (
+from edgetwin.twin.stores.postgres_schema import connected, lock_number, opening_error, place_of, require_version, said, upgrade
+from edgetwin.twin.stores.rows import (
     CHANGED,
     OF_DEVICE,
     TABLES,
@@ -29,7 +29,16 @@ from edgetwin.twin.rows import (
     twin_of,
     twin_row,
 )
-from edgetwin.twin.store import QUARANTINE_KEPT, TRIMMED_AT_ONCE, Batch, Key, StoreRefused, StoreUnavailable, digest, last_of_each
+from edgetwin.twin.stores.store import (
+    QUARANTINE_KEPT,
+    TRIMMED_AT_ONCE,
+    Batch,
+    Key,
+    StoreRefused,
+    StoreUnavailable,
+    digest,
+    last_of_each,
+)
 
 NAME_WAIT_S = 0.5
 """How long the server may take to notice that the process which served before is gone."""

@@ -22,8 +22,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from edgetwin.errors import InputError
+from edgetwin.twin.devices.outbox import Message, Outbox, OutboxFull
 from edgetwin.twin.messages import MAX_LINE_BYTES, NAME, SETTLED, Ack, Update, arrived_damaged, line_of
-from edgetwin.twin.outbox import Message, Outbox, OutboxFull
 
 __all__ = ["Device", "OutboxFull", "Unacknowledged"]
 
@@ -38,7 +38,7 @@ START_S = 5.0
 CLOSE_S = 10.0
 UNKNOWN_DEVICE, NOT_ALLOWED = 4404, 4401
 
-log = logging.getLogger("edgetwin.twin.client")
+log = logging.getLogger("edgetwin.twin.devices.client")
 
 
 class Unacknowledged(ConnectionError):

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from edgetwin.twin.messages import Quarantined
 from edgetwin.twin.record import Entry, Twin
-from edgetwin.twin.rows import (
+from edgetwin.twin.stores.rows import (
     CHANGED,
     OF_DEVICE,
     TABLES,
@@ -27,7 +27,7 @@ from edgetwin.twin.rows import (
     twin_of,
     twin_row,
 )
-from edgetwin.twin.store import QUARANTINE_KEPT, TRIMMED_AT_ONCE, Batch, Key, StoreRefused, StoreUnavailable, digest
+from edgetwin.twin.stores.store import QUARANTINE_KEPT, TRIMMED_AT_ONCE, Batch, Key, StoreRefused, StoreUnavailable, digest
 
 APPLICATION_ID = 0x65747731
 SMALLEST_FILE = 512

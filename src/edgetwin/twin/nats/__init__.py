@@ -1,0 +1,1 @@
+"""NATS: news between processes, and devices that speak MQTT to its listener."""

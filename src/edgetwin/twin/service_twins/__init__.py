@@ -1,0 +1,1 @@
+"""Service twins: aggregates over device twins, kept current by what changes."""
