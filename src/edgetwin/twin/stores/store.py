@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from edgetwin.errors import InputError
 from edgetwin.twin.messages import Quarantined
+from edgetwin.twin.moves.parcel import Parcel, Tail
 from edgetwin.twin.record import Entry, Twin
 
 TRIMMED_AT_ONCE = 2_000
@@ -29,6 +30,10 @@ class StoreUnavailable(Exception):
 
 class StoreRefused(InputError):
     """The store is damaged, of a newer version, or not of this program. Nothing in it was changed."""
+
+
+class Conflict(Exception):
+    """A copy of a twin cannot be kept where the twin itself is."""
 
 
 class Batch(NamedTuple):
@@ -78,6 +83,40 @@ class Store(Protocol):
 
     def quarantine_counts(self) -> dict[str, int]:
         """How many messages there are by reason."""
+
+    place: str
+    """What it is in: a file or a database. Hosts of one place see each other's rows, so that between them twins move without being copied."""
+
+    def leaving(self) -> list[tuple[str, str]]:
+        """Twins that are frozen, each with its move. They are among `twins()`; `commit` changes none of them and returns them as held by another."""
+
+    def freeze(self, twin: str, move: str) -> bool:
+        """Takes no more changes of a twin, on disk. Repeated, nothing; False, and nothing changed: not held, or frozen by another move."""
+
+    def thaw(self, twin: str, move: str) -> None:
+        """Ends a freeze by this move; of another move nothing."""
+
+    def release(self, twin: str, move: str) -> bool:
+        """Takes away a twin frozen by this move, with its log, the log at most `TRIMMED_AT_ONCE` entries at a time: True until all is gone."""
+
+    def arriving(self) -> list[tuple[str, str]]:
+        """Copies that are kept but not served, each twin with its move. They are not among `twins()`."""
+
+    def stage(self, parcel: Parcel, move: str) -> None:
+        """Keeps a copy in place of any older one of that twin; where the store is shared, nothing. Raises Conflict where it holds the twin."""
+
+    def extend(self, tail: Tail, move: str) -> bool:
+        """Adds to the copy of this move. Entries may be there already. False: there is no such copy."""
+
+    def staged(self, twin: str, move: str) -> Parcel | None:
+        """The copy of this move, read back from disk; where the store is shared, the twin itself, whoever owns it, without log."""
+
+    def activate(self, twin: str, move: str, epoch: int) -> Twin | None:
+        """Makes the copy of this move a twin at an epoch; where the store is shared, reads the twin that the directory has given to this host at
+        that epoch. Repeated, the twin again. None: no such copy, or not given."""
+
+    def discard(self, twin: str, move: str) -> bool:
+        """Takes away the copy of this move, its log as `release` does. True until all is gone. What is active stays."""
 
     def close(self) -> None: ...
 

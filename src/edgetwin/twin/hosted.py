@@ -1,0 +1,55 @@
+"""A host as the centre sees it: in the centre's process it is a `Host`, elsewhere a `RemoteHost` that speaks with one over a link."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from edgetwin.twin.host import Arrival
+from edgetwin.twin.messages import Ack, Quarantined
+from edgetwin.twin.moves.endpoint import Endpoint
+from edgetwin.twin.record import Entry, Twin
+
+
+class Hosted(Protocol):
+    """What the centre asks of a host. Calls raise Full where the host cannot be reached or takes no more now, Refused where it says no."""
+
+    name: str
+    url: str | None
+    """Where devices reach it themselves; None for a host in the centre's process."""
+
+    @property
+    def available(self) -> bool:
+        """Whether it can be reached and can write."""
+
+    @property
+    def pending(self) -> int:
+        """Messages that wait there."""
+
+    @property
+    def twins(self) -> Mapping[str, Twin]:
+        """The twins that it serves, as last heard of; frozen ones among them."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Its part in moves."""
+
+    def submit(self, arrivals: Sequence[tuple[Arrival, bytes]]) -> asyncio.Future[list[Ack]]:
+        """Sends messages at once, in the order of calls; the future has their acknowledgements once they are on disk. Raises Full."""
+
+    async def create(self, twin: Twin) -> Twin: ...
+
+    async def desire(self, twin_id: str, changes: Mapping[str, Any], if_revision: int | None = None) -> Twin: ...
+
+    async def erase(self, twin_id: str) -> None: ...
+
+    async def trim(self) -> int: ...
+
+    async def entries(self, twin_id: str, limit: int, before: tuple[int, int] | None = None) -> list[Entry]: ...
+
+    async def at(self, twin_id: str, revision: int | None = None, time_s: float | None = None) -> tuple[int, dict[str, Any]]: ...
+
+    async def quarantined(self, limit: int, device: str | None = None) -> list[Quarantined]: ...
+
+    async def quarantine_counts(self) -> dict[str, int]: ...
+
+    async def close(self) -> None: ...
