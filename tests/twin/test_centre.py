@@ -7,16 +7,18 @@ import urllib.request
 from contextlib import asynccontextmanager
 
 import pytest
+from edgetwin.twin.moves.directory import SQLiteDirectory
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from edgetwin.errors import InputError
 from edgetwin.twin.centre import Centre
-from edgetwin.twin.host import Full, Host
+from edgetwin.twin.host import Host
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.messages import MAX_LINES, line_of
+from edgetwin.twin.refusal import Full
 from edgetwin.twin.stores.sqlite import SQLiteStore
-from twin.hosts import update
+from twin.hosts import store_files, update
 from twin.service import ServiceProcess
 
 
@@ -24,9 +26,8 @@ from twin.service import ServiceProcess
 async def centre_over(folder, names=("centre", "north", "south")):
     kinds = read_kinds()
     hosts = [Host(name, SQLiteStore(folder / f"{name}.sqlite"), kinds) for name in names]
-    centre = Centre(hosts, kinds)
-    for host in hosts:
-        host.start()
+    centre = Centre(hosts, kinds, SQLiteDirectory(folder / "directory.sqlite"))
+    await centre.start()
     try:
         yield centre
     finally:
@@ -36,7 +37,7 @@ async def centre_over(folder, names=("centre", "north", "south")):
 def stored(folder):
     """Which stores hold which twins, and all bytes of the stores."""
     found = {}
-    for path in folder.glob("*.sqlite"):
+    for path in store_files(folder):
         store = SQLiteStore(path)
         found[path.stem] = {twin.id for twin in store.twins()}
         store.close()

@@ -9,10 +9,11 @@ from contextlib import suppress
 import pytest
 
 from edgetwin.twin import host as hosts
-from edgetwin.twin.host import Full, Host, Refused
+from edgetwin.twin.host import Host
 from edgetwin.twin.kinds import Kind, Property, read_kinds
 from edgetwin.twin.messages import MAX_INTEGER, Bad
 from edgetwin.twin.record import Twin
+from edgetwin.twin.refusal import Full, Refused
 from edgetwin.twin.stores.sqlite import SQLiteStore
 from twin.checker import judged
 from twin.hosts import FullDisk, arrivals, logs, logs_in, sqlite_calls, update, with_host

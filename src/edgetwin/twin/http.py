@@ -20,8 +20,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgetwin.errors import InputError
 from edgetwin.twin import views
-from edgetwin.twin.host import Full, Refused
 from edgetwin.twin.messages import MAX_INTEGER, Ack, TooMany, ack_fields, lines_in
+from edgetwin.twin.refusal import Full, Refused
 from edgetwin.twin.service import Service
 from edgetwin.twin.stream import stream
 
@@ -30,6 +30,8 @@ DISCARDED_BYTES = 16 * MAX_BODY_BYTES
 """Of a body that is too long, before the connection is cut instead of being answered."""
 BODY_S = 30
 RETRY_AFTER_S = "1"
+MOVE_STATUS = {"moved": 200, "waiting": 202, "aborted": 409}
+"""What a move's outcome is in HTTP."""
 
 
 class _Strict(BaseModel):
@@ -68,6 +70,18 @@ class HistoryPage(_Strict):
 
     before: str | None = Field(None, pattern=r"^\d{1,18}\.\d{1,18}$")
     limit: int = Field(100, ge=1, le=10_000)
+
+
+class Move(_Strict):
+    """Where a twin shall live."""
+
+    host: str = Field(max_length=128)
+
+
+class MovesPage(_Strict):
+    """The newest moves since the service started."""
+
+    limit: int = Field(100, ge=1, le=1000)
 
 
 class QuarantinePage(_Strict):
@@ -133,9 +147,40 @@ def app(service: Service, token: str | None = None) -> ASGIApp:
     async def erase(twin_id: str) -> None:
         await service.erase(twin_id)
 
+    @api.post("/v1/twins/{twin_id}/migrate")
+    async def migrate(twin_id: str, asked: Move) -> Response:
+        move = views.move_fields(await centre.migrate(twin_id, asked.host))
+        return JSONResponse(move, MOVE_STATUS[move["outcome"]])
+
+    @api.get("/v1/moves")
+    async def moves(page: Annotated[MovesPage, Query()]) -> dict[str, Any]:
+        return {"moves": [views.move_fields(move) for move in centre.migrations.newest(page.limit)]}
+
     @api.get("/v1/hosts")
     async def hosts() -> dict[str, Any]:
-        return {"hosts": [views.host_fields(host) for host in centre.hosts.values()]}
+        return {"hosts": service.hosts_listed()}
+
+    @api.delete("/v1/hosts/{host}", status_code=204)
+    async def forget_host(host: str) -> None:
+        await centre.forget(host)
+
+    @api.put("/v1/hosts/{host}/cordon", status_code=204)
+    async def cordon(host: str) -> None:
+        await centre.cordon(host)
+
+    @api.delete("/v1/hosts/{host}/cordon", status_code=204)
+    async def undo_cordon(host: str) -> None:
+        await centre.cordon(host, False)
+
+    @api.post("/v1/hosts/{host}/drain", status_code=202)
+    async def drain(host: str) -> dict[str, Any]:
+        return (await service.drain(host)).fields()
+
+    @api.get("/v1/hosts/{host}/drain")
+    async def drained(host: str) -> dict[str, Any]:
+        if host not in service.drains:
+            raise Refused(404, f"host {host!r}: not drained since the service started")
+        return service.drains[host].fields()
 
     @api.get("/v1/kinds")
     async def kinds() -> dict[str, Any]:
@@ -168,7 +213,7 @@ def app(service: Service, token: str | None = None) -> ASGIApp:
 
     @api.get("/ready")
     async def ready() -> Response:
-        away = [host.name for host in centre.hosts.values() if not host.available]
+        away = [host.name for host in centre.hosts.values() if host.url is None and not host.available]
         if away:
             return JSONResponse({"status": "unavailable", "hosts": away}, 503, {"Retry-After": RETRY_AFTER_S})
         return JSONResponse({"status": "ready", "hosts": list(centre.hosts), "twins": centre.count})

@@ -52,7 +52,10 @@ class Update(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """What became of a message. `status`: applied, late (into history only), duplicate, quarantined, damaged, or retry (nothing was kept)."""
+    """What became of a message. `status`: applied, late (into history only), duplicate, quarantined, damaged, or retry (nothing was kept).
+
+    revision, epoch: the twin's, after it.
+    """
 
     status: str
     device: str | None = None
@@ -61,6 +64,7 @@ class Ack(NamedTuple):
     revision: int | None = None
     reason: str | None = None
     detail: str | None = None
+    epoch: int | None = None
 
 
 class Quarantined(NamedTuple):

@@ -17,6 +17,7 @@ COMMIT = Histogram(
 PENDING = Gauge("edgetwin_pending_messages", "Messages that wait to be written", ["host"])
 TWINS = Gauge("edgetwin_twins", "Twins that a host holds", ["host"])
 UNAVAILABLE = Counter("edgetwin_store_unavailable_total", "Times that a store could not be written to", ["host"])
+FENCED = Counter("edgetwin_fenced_writes_total", "Writes of twins that the store refused since another host owns them", ["host"])
 
 
 class HostMetrics:
@@ -28,6 +29,7 @@ class HostMetrics:
         PENDING.labels(host).set_function(pending)
         self.twins = TWINS.labels(host)
         self.unavailable = UNAVAILABLE.labels(host)
+        self.fenced = FENCED.labels(host)
 
     def count(self, acks: Iterable[Ack]) -> None:
         """Counts the acknowledgements of a group."""

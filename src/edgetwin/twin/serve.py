@@ -15,6 +15,8 @@ from edgetwin.twin import logs
 from edgetwin.twin.http import app
 from edgetwin.twin.kinds import DEFAULT_KINDS, read_kinds
 from edgetwin.twin.messages import NAME
+from edgetwin.twin.moves.directory import SQLiteDirectory
+from edgetwin.twin.moves.place import Directory
 from edgetwin.twin.service import Service
 from edgetwin.twin.stores.store import Store, StoreUnavailable, is_postgres, opened
 
@@ -35,6 +37,15 @@ def stores_for(data: Path, hosts: Sequence[str], store: str) -> dict[str, Store]
     return {name: opened(str(data / f"{name}.sqlite") if store == "sqlite" else store, name) for name in names}
 
 
+def directory_for(data: Path, store: str) -> Directory:
+    """The directory of places: a file below `data`, or part of the PostgreSQL database that hosts share. Raises StoreRefused, StoreUnavailable."""
+    if is_postgres(store):
+        from edgetwin.twin.moves.postgres_directory import PostgresDirectory
+
+        return PostgresDirectory(store)
+    return SQLiteDirectory(data / "directory.sqlite")
+
+
 def application(
     data: Path,
     hosts: Sequence[str],
@@ -50,7 +61,8 @@ def application(
     os.umask(0o077)  # what the service writes is its own user's alone
     try:
         data.mkdir(parents=True, exist_ok=True)
-        return app(Service(stores_for(data, hosts, store), read, data / "services.json", nats=nats), token)
+        stores = stores_for(data, hosts, store)
+        return app(Service(stores, read, data / "services.json", directory_for(data, store), nats=nats), token)
     except StoreUnavailable as error:
         raise InputError(str(error)) from None
     except OSError as error:

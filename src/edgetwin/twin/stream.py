@@ -13,9 +13,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from edgetwin.twin.bus import desired_fields
 from edgetwin.twin.centre import Centre
-from edgetwin.twin.host import Refused
 from edgetwin.twin.messages import TooMany, ack_fields, lines_in
 from edgetwin.twin.record import Twin
+from edgetwin.twin.refusal import Refused
 
 IN_FLIGHT = 16
 UNKNOWN_DEVICE, TOO_BIG = 4404, 1009
