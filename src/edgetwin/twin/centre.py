@@ -5,7 +5,6 @@ The centre is a host too: what belongs to nobody, such as a message of a device 
 
 import asyncio
 import heapq
-import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,11 +15,8 @@ from edgetwin.twin import kinds as kinds_
 from edgetwin.twin.bus import Bus, LocalBus, desired_news
 from edgetwin.twin.host import Arrival, Full, Host, Refused
 from edgetwin.twin.kinds import Kind
-from edgetwin.twin.messages import MAX_LINE_BYTES, NAME, Ack, Bad, parse
+from edgetwin.twin.messages import NAME, Ack, Bad, arrival_in
 from edgetwin.twin.record import Twin
-
-OWNER = re.compile(rb'"device"\s*:\s*"([A-Za-z0-9][A-Za-z0-9_-]{0,127})"')
-"""Whose a line is that cannot be read as a whole."""
 
 
 class Centre:
@@ -72,7 +68,7 @@ class Centre:
 
         sender: the device that the connection belongs to, where it may speak for nobody else.
         """
-        arrivals = [(_read(line, sender), line) for line in lines]
+        arrivals = [(arrival_in(line, sender), line) for line in lines]
         parts: dict[str, list[int]] = {}
         for place, (arrival, _) in enumerate(arrivals):
             parts.setdefault(self._home.get(arrival.device or "", self.own).name, []).append(place)
@@ -124,18 +120,6 @@ class Centre:
     async def close(self) -> None:
         """Writes what waits and closes the stores."""
         await asyncio.gather(*(host.close() for host in self.hosts.values()))
-
-
-def _read(line: bytes, sender: str | None) -> Arrival:
-    try:
-        update = parse(line)
-    except Bad as bad:
-        owner = OWNER.search(line[:MAX_LINE_BYTES])
-        bad.device = bad.device or (owner[1].decode() if owner else sender)
-        return bad
-    if sender is not None and update.device != sender:
-        return Bad("malformed", f"of {update.device}, sent by {sender}", update.device)
-    return update
 
 
 def _queued(host: Host, arrivals: Sequence[tuple[Arrival, bytes]]) -> asyncio.Future[list[Ack]] | Full:
