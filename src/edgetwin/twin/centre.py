@@ -5,7 +5,6 @@ The centre is a host too: a message of a device that is not enrolled is put asid
 
 import asyncio
 import heapq
-import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,7 +18,7 @@ from edgetwin.twin.bus import Bus, LocalBus, desired_news
 from edgetwin.twin.host import Host
 from edgetwin.twin.hosted import Hosted
 from edgetwin.twin.kinds import Kind
-from edgetwin.twin.messages import MAX_LINE_BYTES, NAME, Ack, Bad, parse
+from edgetwin.twin.messages import NAME, Ack, Bad, arrival_in
 from edgetwin.twin.moves.coordinator import Coordinator
 from edgetwin.twin.moves.endpoint import Away, Endpoint
 from edgetwin.twin.moves.gates import Gates
@@ -31,9 +30,6 @@ from edgetwin.twin.record import Twin
 from edgetwin.twin.refusal import Full, Refused
 from edgetwin.twin.stores.store import is_postgres
 from edgetwin.twin.writer import Arrival
-
-OWNER = re.compile(rb'"device"\s*:\s*"([A-Za-z0-9][A-Za-z0-9_-]{0,127})"')
-"""Whose a line is that cannot be read as a whole."""
 
 log = structlog.get_logger("edgetwin.twin.centre")
 
@@ -111,7 +107,7 @@ class Centre:
 
         sender: the device that the connection belongs to, where it may speak for nobody else.
         """
-        arrivals = [(_read(line, sender), line) for line in lines]
+        arrivals = [(arrival_in(line, sender), line) for line in lines]
         parts: dict[str, list[int]] = {}
         waiting: dict[str, list[int]] = {}
         for at, (arrival, _) in enumerate(arrivals):
@@ -337,18 +333,6 @@ def _can_copy(one: Hosted, other: Hosted) -> bool:
     """Whether twins can move between hosts: each has a file of its own, or they share a database."""
     places = (one.endpoint.place, other.endpoint.place)
     return places[0] == places[1] or not any(map(is_postgres, places))
-
-
-def _read(line: bytes, sender: str | None) -> Arrival:
-    try:
-        update = parse(line)
-    except Bad as bad:
-        owner = OWNER.search(line[:MAX_LINE_BYTES])
-        bad.device = bad.device or (owner[1].decode() if owner else sender)
-        return bad
-    if sender is not None and update.device != sender:
-        return Bad("malformed", f"of {update.device}, sent by {sender}", update.device)
-    return update
 
 
 async def _answered(answer: asyncio.Future[list[Ack]] | Full, arrivals: Arrivals) -> list[Ack]:
