@@ -9,12 +9,13 @@ Trouble = Callable[[str, str], None]
 
 
 class MemoryDirectory:
-    """Implements Directory. `rows` outlive whoever uses it; trouble(method, "before" or "after") raises StoreUnavailable where it shall."""
+    """Implements Directory. `rows` outlive whoever uses it; trouble(method, "before" or "after") raises StoreUnavailable where it shall. given: is
+    told of new owners in the same step, where the twins are in the same database; there only is failover."""
 
-    def __init__(self, trouble: Trouble = lambda method, when: None) -> None:
+    def __init__(self, trouble: Trouble = lambda method, when: None, given: Callable[[Place], None] | None = None) -> None:
         self.rows: dict[str, Place] = {}
         self.known: dict[str, Known] = {}
-        self.trouble = trouble
+        self.trouble, self.given = trouble, given
 
     def places(self) -> list[Place]:
         self.trouble("places", "before")
@@ -62,7 +63,16 @@ class MemoryDirectory:
         self._changed("release", twin, change)
 
     def fail_over(self, host: str, to: Mapping[str, str]) -> list[Place]:
-        raise InputError("twins of a host with a store of its own wait for it")
+        if self.given is None:
+            raise InputError("twins of a host with a store of its own wait for it")
+        self.trouble("fail_over", "before")
+        mine = [place for place in self.rows.values() if place.host == host and place.twin in to]
+        given = [Place(place.twin, to[place.twin], place.epoch + 1) for place in mine]
+        for place in given:
+            self.rows[place.twin] = place
+            self.given(place)
+        self.trouble("fail_over", "after")
+        return given
 
     def erase(self, twin: str) -> None:
         self._changed("erase", twin, lambda place: None)
@@ -85,5 +95,7 @@ class MemoryDirectory:
             self.rows.pop(twin, None)
         else:
             self.rows[twin] = after
+            if self.given is not None and before is not None and before.epoch != after.epoch:
+                self.given(after)
         self.trouble(method, "after")
         return before, after
