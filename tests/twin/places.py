@@ -7,7 +7,10 @@ from pathlib import Path
 from edgetwin.twin.messages import Update
 from edgetwin.twin.record import Entry, Twin, applied
 from edgetwin.twin.stores.postgres import PostgresStore
+from edgetwin.twin.stores.postgres_schema import STEPS
 from edgetwin.twin.stores.sqlite import SQLiteStore
+from edgetwin.twin.stores.sqlite_file import opened
+from edgetwin.twin.stores.sqlite_schema import STORE
 from edgetwin.twin.stores.store import Batch, Store
 from twin.servers import PostgresServer
 
@@ -29,6 +32,14 @@ class Place:
             return self.server.run(statement)
         with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
             return connection.execute(statement.replace("edgetwin.", "")).fetchall()
+
+    def make(self, version: int) -> None:
+        """An empty store as an edgetwin of that version made it."""
+        if self.server is None:
+            opened(self.path, STORE._replace(steps=STORE.steps[:version])).close()
+            return
+        for step in ("CREATE SCHEMA edgetwin", *STEPS[:version], f"UPDATE edgetwin.version SET version = {version}"):
+            self.run(step)
 
     def clear(self) -> None:
         for store in self.opened:

@@ -18,8 +18,10 @@ from edgetwin.errors import InputError
 from edgetwin.twin.messages import Quarantined, Update
 from edgetwin.twin.record import Twin, applied, late
 from edgetwin.twin.stores import backup as stores
-from edgetwin.twin.stores import sqlite
+from edgetwin.twin.stores import sqlite_file
 from edgetwin.twin.stores.backup import Found
+from edgetwin.twin.stores.sqlite_file import read_only, version_of
+from edgetwin.twin.stores.sqlite_schema import STORE
 from edgetwin.twin.stores.store import Batch, Store, StoreRefused, StoreUnavailable, digest, opened
 from twin.servers import PASSWORD, PostgresServer
 
@@ -119,7 +121,7 @@ def test_a_backup_under_writes_is_a_moment_that_was_committed(kind: str, address
             before = rounds
             found = stores.backup(address, tmp_path / f"backup-{number}", HOSTS[kind])
             after = rounds
-            with contextlib.closing(sqlite.read_only(tmp_path / f"backup-{number}")) as copy:
+            with contextlib.closing(read_only(tmp_path / f"backup-{number}")) as copy:
                 revisions = {row[0] for row in copy.execute("SELECT revision FROM twins")}
             assert len(revisions) == 1 and before <= min(revisions) <= after + 1
             assert found.entries <= 8 * min(revisions)
@@ -263,16 +265,14 @@ def test_a_damaged_backup_is_not_restored(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_an_older_store_is_backed_up_and_brought_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps, store = sqlite.STEPS, str(tmp_path / "store.sqlite")
-    monkeypatch.setattr(sqlite, "STEPS", steps[:1])
-    opened(store, "edge-1").close()
-    monkeypatch.setattr(sqlite, "STEPS", steps)
-    with pytest.raises(StoreRefused, match="a store of version 1; edgetwin store upgrade brings it to 2"):
+def test_an_older_store_is_backed_up_and_brought_up(tmp_path: Path) -> None:
+    store = str(tmp_path / "store.sqlite")
+    sqlite_file.opened(Path(store), STORE._replace(steps=STORE.steps[:1])).close()
+    with pytest.raises(StoreRefused, match="a store of version 1; edgetwin store upgrade brings it to 3"):
         stores.check(store)
     assert stores.backup(store, tmp_path / "backup") == Found(0, 0, 0, 0)
-    assert sqlite.version_of(Path(store)) == 1 and sqlite.version_of(tmp_path / "backup") == 2
-    assert stores.upgrade(store) == (1, 2) and stores.upgrade(store) == (2, 2)
+    assert version_of(Path(store), STORE) == 1 and version_of(tmp_path / "backup", STORE) == 3
+    assert stores.upgrade(store) == (1, 3) and stores.upgrade(store) == (3, 3)
     assert stores.check(store) == Found(0, 0, 0, 0)
 
 
@@ -285,8 +285,8 @@ def test_commands(tmp_path: Path, address_of: Make, capsys: pytest.CaptureFixtur
         ("backup", store, backup): f"Backup {backup}: {counted}",
         ("restore", backup, database, "--host", "edge-1"): f"Restored: {counted}",
         ("check", database, "--host", "edge-1"): f"Whole: {counted}",
-        ("upgrade", database): "Version 2 already",
-        ("upgrade", store): "Version 2 already",
+        ("upgrade", database): "Version 3 already",
+        ("upgrade", store): "Version 3 already",
     }.items():
         assert main(["store", *arguments]) == 0, capsys.readouterr().err
         assert capsys.readouterr().out.strip() == said

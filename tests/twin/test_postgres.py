@@ -76,7 +76,7 @@ def test_hosts_that_start_at_once_make_one_store(shared: Place) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not failed and shared.run("SELECT version FROM edgetwin.version") == [(2,)]
+    assert not failed and shared.run("SELECT version FROM edgetwin.version") == [(3,)]
     assert shared.run("SELECT count(DISTINCT owner) FROM edgetwin.twins") == [(6,)]
 
 

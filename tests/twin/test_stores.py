@@ -13,9 +13,10 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from edgetwin.twin.messages import Quarantined
 from edgetwin.twin.record import Entry, Twin, applied
-from edgetwin.twin.stores import postgres, postgres_schema, rows, sqlite
+from edgetwin.twin.stores import postgres, rows, sqlite, sqlite_schema
 from edgetwin.twin.stores.postgres import PostgresStore
 from edgetwin.twin.stores.sqlite import SQLiteStore
+from edgetwin.twin.stores.sqlite_file import read_only
 from edgetwin.twin.stores.store import Batch, Store, StoreRefused, StoreUnavailable, digest
 from twin.places import Place, grown, update
 from twin.store_model import AWKWARD, machine
@@ -96,7 +97,7 @@ def test_no_byte_of_an_erased_device_is_left_in_the_files(tmp_path: Path) -> Non
         return sum(file.read_bytes().count(needle) for file in tmp_path.iterdir() for needle in needles)
 
     assert there() > 100 and reader.twins()
-    with contextlib.closing(sqlite.read_only(path)) as other:
+    with contextlib.closing(read_only(path)) as other:
         other.execute("BEGIN")
         other.execute("SELECT count(*) FROM log").fetchone()
         assert store.erase("car-secret")
@@ -154,28 +155,25 @@ def test_text_that_a_database_does_not_have_is_no_harm(place: Place) -> None:
 
 def test_a_newer_version_is_refused_unchanged(place: Place) -> None:
     place.open().close()
-    place.run("PRAGMA user_version = 3" if place.kind == "sqlite" else "UPDATE edgetwin.version SET version = 3")
+    place.run("PRAGMA user_version = 4" if place.kind == "sqlite" else "UPDATE edgetwin.version SET version = 4")
     before = place.path.read_bytes() if place.kind == "sqlite" else None
-    with pytest.raises(StoreRefused, match="a store of version 3, written by a newer edgetwin; this one knows up to 2"):
+    with pytest.raises(StoreRefused, match="a store of version 4, written by a newer edgetwin; this one knows up to 3"):
         place.open()
     if place.kind == "sqlite":
         assert place.path.read_bytes() == before
     else:
-        assert place.run("SELECT version FROM edgetwin.version") == [(3,)]
+        assert place.run("SELECT version FROM edgetwin.version") == [(4,)]
 
 
-def test_an_older_version_is_brought_up_with_all_it_has(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = sqlite if place.kind == "sqlite" else postgres_schema
-    steps = module.STEPS
-    monkeypatch.setattr(module, "STEPS", steps[:1])
-    place.open().close()
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_version_is_brought_up_with_all_it_has(place: Place, version: int) -> None:
+    place.make(version)
     twin = Twin("car-1", "vehicle", 7, 1, {"x_m": 1.5}, {"name": "ü"}, 2, 1, 1, 10.0, 11.0, 0, {"velocity_mps": [0.1, 0.2]})
     columns = ", ".join(Twin._fields)
     values = ", ".join(f"'{value}'" if isinstance(value, str) else str(value) for value in rows.twin_row(twin))
     owner = ("", "") if place.kind == "sqlite" else (", owner", ", 'edge-1'")
     place.run(f"INSERT INTO edgetwin.twins ({columns}{owner[0]}) VALUES ({values}{owner[1]})")
     place.run("INSERT INTO edgetwin.log VALUES ('car-1', 1, 1, 1, 10.0, 11.0, '{\"x_m\":1.5}')")
-    monkeypatch.setattr(module, "STEPS", steps)
     if place.server is not None:
         with pytest.raises(StoreUnavailable, match="edgetwin store upgrade"):
             PostgresStore.reading(place.server.address, "edge-1").twins()
@@ -200,7 +198,7 @@ def test_what_is_not_a_store_is_refused_unchanged(tmp_path: Path) -> None:
         with pytest.raises(StoreRefused, match="store.sqlite: "):
             SQLiteStore(path)
         with pytest.raises(StoreRefused, match="store.sqlite: "):
-            sqlite.check(path)
+            sqlite_schema.check(path)
         assert path.read_bytes() == content, what
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreRefused, match="no store can be kept there"):
@@ -212,14 +210,14 @@ def test_a_damaged_page_is_found(tmp_path: Path) -> None:
     store = SQLiteStore(path)
     for number in range(200):
         store.create(Twin(f"car-{number}", "vehicle", model={"velocity_mps": [0.25] * 20}))
-    sqlite.check(path)
+    sqlite_schema.check(path)
     store.close()
-    sqlite.check(path)
+    sqlite_schema.check(path)
     content = bytearray(path.read_bytes())
     content[9 * 4096 : 9 * 4096 + 200] = b"\x5a" * 200
     path.write_bytes(content)
     with pytest.raises(StoreRefused, match="damaged .*; restore it from a backup"):
-        sqlite.check(path)
+        sqlite_schema.check(path)
     assert path.read_bytes() == content
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from edgetwin.errors import InputError
 from edgetwin.files import replacing
 from edgetwin.twin.record import folded
-from edgetwin.twin.stores import sqlite
+from edgetwin.twin.stores import sqlite, sqlite_file, sqlite_schema
 from edgetwin.twin.stores.rows import TABLES, entry_of, twin_of
 from edgetwin.twin.stores.store import StoreRefused, digest, is_postgres, postgres_module
 
@@ -48,7 +48,7 @@ def check(address: str, host: str | None = None) -> Found:
     """Reads all of a store, served or not. Raises StoreRefused where a page is damaged, or a twin's log does not lead to its state."""
     if not is_postgres(address):
         _no_host(host)
-        sqlite.check(Path(address))
+        sqlite_schema.check(Path(address))
     with _snapshot(address, host) as rows:
         return _whole(rows, address if host is None else f"host {host}")
 
@@ -80,7 +80,7 @@ def restore(source: Path, address: str, host: str | None = None) -> Found:
             return _restored_into_postgres(file, address, _host(host))
     _no_host(host)
     target = Path(address)
-    with sqlite.locked(target):
+    with sqlite_file.locked(target, sqlite_schema.STORE):
         for name in (target.name, f"{target.name}-wal", f"{target.name}-journal"):
             if target.with_name(name).exists():
                 raise StoreRefused(f"{target.with_name(name)}: is there already; restore to a new place")
@@ -102,11 +102,11 @@ def upgrade(address: str) -> tuple[int, int]:
             return postgres_schema.upgrade(connection, place), len(postgres_schema.STEPS)
     version = _there(Path(address))
     sqlite.SQLiteStore(Path(address)).close()
-    return version, len(sqlite.STEPS)
+    return version, len(sqlite_schema.STORE.steps)
 
 
 def _there(path: Path) -> int:
-    version = sqlite.version_of(path)
+    version = sqlite_file.version_of(path, sqlite_schema.STORE)
     if not version:
         raise StoreRefused(f"{path}: there is no store")
     return version
@@ -134,7 +134,7 @@ def _snapshot(address: str, host: str | None) -> Iterator[Rows]:
             database.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             yield lambda table: _streamed(database, table, _host(host))
     else:
-        with closing(sqlite.read_only(Path(address))) as connection:
+        with closing(sqlite_file.read_only(Path(address))) as connection:
             connection.execute("BEGIN")
             yield lambda table: connection.execute(f"SELECT {', '.join(TABLES[table])} FROM {table}")
 
@@ -187,15 +187,15 @@ def _written_whole(target: Path) -> Iterator[Path]:
 
 def _copy(source: Path, file: Path) -> None:
     """Copies a store as it is now, also one that is served, and brings the copy to this version."""
-    with closing(sqlite.read_only(source)) as there, closing(sqlite3.connect(file, isolation_level=None)) as copy:
+    with closing(sqlite_file.read_only(source)) as there, closing(sqlite3.connect(file, isolation_level=None)) as copy:
         there.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")
-        sqlite.upgrade(copy, copy.execute("PRAGMA user_version").fetchone()[0])
+        sqlite_file.upgrade(copy, sqlite_schema.STORE, copy.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _fill(file: Path, rows: Rows) -> None:
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
-        sqlite.upgrade(connection, 0)
+        sqlite_file.upgrade(connection, sqlite_schema.STORE, 0)
         connection.execute("BEGIN")
         for table, columns in TABLES.items():
             places = ", ".join("?" * len(columns))

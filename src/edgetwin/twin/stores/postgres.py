@@ -1,20 +1,23 @@
 """A store in PostgreSQL, schema `edgetwin`, shared by all hosts: each twin has an owner and an epoch, and each write names both.
 
 A host's writes are fenced in the statement itself, `WHERE owner = … AND epoch = …`, so that one which lost a twin without knowing it changes
-nothing. A session-level advisory lock on the host's name keeps a second process from serving as the same host; it lives as long as the
-connection that writes. A lost connection is made anew by the next call. Commits are synchronous whatever the server's default is.
+nothing; and a twin moves to another host of the same database by one change of its row, without being copied. A session-level advisory lock
+on the host's name keeps a second process from serving as the same host; it lives as long as the connection that writes. A lost connection is
+made anew by the next call. Commits are synchronous whatever the server's default is.
 """
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
 
 from edgetwin.twin.messages import Quarantined
+from edgetwin.twin.moves.parcel import Base, Parcel, Tail
 from edgetwin.twin.record import Entry, Twin
+from edgetwin.twin.stores.postgres_arrays import arrays, arrays_of, columns_of
 from edgetwin.twin.stores.postgres_schema import connected, lock_number, opening_error, place_of, require_version, said, upgrade
 from edgetwin.twin.stores.rows import (
     CHANGED,
@@ -33,6 +36,7 @@ from edgetwin.twin.stores.store import (
     QUARANTINE_KEPT,
     TRIMMED_AT_ONCE,
     Batch,
+    Conflict,
     Key,
     StoreRefused,
     StoreUnavailable,
@@ -42,24 +46,14 @@ from edgetwin.twin.stores.store import (
 
 NAME_WAIT_S = 0.5
 """How long the server may take to notice that the process which served before is gone."""
-TYPES = {"id": "text", "twin": "text", "reported": "text", "desired": "text", "model": "text", "changes": "text"} | {
-    "measured_s": "float8",
-    "received_s": "float8",
-}
 WRITTEN = ("id", "epoch", *CHANGED)
 TWIN_COLUMNS, ENTRY_COLUMNS, QUARANTINE_COLUMNS = (", ".join(TABLES[name]) for name in ("twins", "log", "quarantine"))
-
-
-def _arrays(columns: Iterable[str]) -> str:
-    return ", ".join(f"%s::{TYPES.get(name, 'bigint')}[]" for name in columns)
-
-
 UPDATE_TWINS = f"""
     UPDATE edgetwin.twins AS there SET {", ".join(f"{name} = new.{name}" for name in CHANGED)}
-    FROM unnest({_arrays(WRITTEN)}) AS new ({", ".join(WRITTEN)})
+    FROM unnest({arrays(WRITTEN)}) AS new ({", ".join(WRITTEN)})
     WHERE there.id = new.id AND there.epoch = new.epoch AND there.owner = %s RETURNING there.id
 """
-INSERT_ENTRIES = f"INSERT INTO edgetwin.log ({ENTRY_COLUMNS}) SELECT * FROM unnest({_arrays(Entry._fields)})"
+INSERT_ENTRIES = f"INSERT INTO edgetwin.log ({ENTRY_COLUMNS}) SELECT * FROM unnest({arrays(Entry._fields)})"
 INSERT_QUARANTINED = f"""
     INSERT INTO edgetwin.quarantine (host, number, {QUARANTINE_COLUMNS})
     SELECT %s, number + (SELECT coalesce(max(number), 0) FROM edgetwin.quarantine WHERE host = %s), {QUARANTINE_COLUMNS}
@@ -104,18 +98,18 @@ class PostgresStore:
         if not keys:
             return set()
         with self.transaction() as database:
-            return set(database.execute(f"{FIND_KEYS} USING (twin, boot_id, seq)", _columns(keys)).fetchall())
+            return set(database.execute(f"{FIND_KEYS} USING (twin, boot_id, seq)", columns_of(keys)).fetchall())
 
     def commit(self, batch: Batch) -> set[str]:
         twins = last_of_each(batch.twins)
         held: set[str] = set()
         with self.transaction() as database:
             if twins:
-                held = {row[0] for row in database.execute(UPDATE_TWINS, [*_arrays_of(map(_written, twins)), self.host])}
+                held = {row[0] for row in database.execute(UPDATE_TWINS, [*arrays_of(map(_written, twins)), self.host])}
             if entries := [entry_row(entry) for entry in batch.entries if entry.twin in held]:
-                database.execute(INSERT_ENTRIES, _arrays_of(entries))
+                database.execute(INSERT_ENTRIES, arrays_of(entries))
             if batch.quarantined:
-                database.execute(INSERT_QUARANTINED, [self.host, self.host, *_columns(map(quarantine_row, batch.quarantined))])
+                database.execute(INSERT_QUARANTINED, [self.host, self.host, *columns_of(map(quarantine_row, batch.quarantined))])
                 database.execute(
                     "DELETE FROM edgetwin.quarantine WHERE host = %s AND number <= "
                     "(SELECT max(number) FROM edgetwin.quarantine WHERE host = %s) - %s",
@@ -175,7 +169,7 @@ class PostgresStore:
                 database.execute(
                     "DELETE FROM edgetwin.log USING unnest(%s::bigint[], %s::bigint[]) AS gone (boot_id, seq) "
                     "WHERE twin = %s AND log.boot_id = gone.boot_id AND log.seq = gone.seq",
-                    [*_columns((entry.boot_id, entry.seq) for entry in gone), twin],
+                    [*columns_of((entry.boot_id, entry.seq) for entry in gone), twin],
                 )
         return len(gone)
 
@@ -190,6 +184,44 @@ class PostgresStore:
         query = "SELECT reason, count(*) FROM edgetwin.quarantine WHERE host = %s GROUP BY reason ORDER BY reason"
         with self.transaction() as database:
             return dict(database.execute(query, (self.host,)).fetchall())
+
+    def leaving(self) -> list[tuple[str, str]]:
+        return []
+
+    def freeze(self, twin: str, move: str) -> bool:
+        with self.transaction() as database:
+            return database.execute(HELD, (twin, self.host)).fetchone() is not None
+
+    def thaw(self, twin: str, move: str) -> None:
+        pass
+
+    def release(self, twin: str, move: str) -> bool:
+        return False
+
+    def arriving(self) -> list[tuple[str, str]]:
+        return []
+
+    def stage(self, parcel: Parcel, move: str) -> None:
+        with self.transaction() as database:
+            if database.execute(HELD, (parcel.twin.id, self.host)).fetchone():
+                raise Conflict(f"{parcel.twin.id} is here itself")
+
+    def extend(self, tail: Tail, move: str) -> bool:
+        return True
+
+    def staged(self, twin: str, move: str) -> Parcel | None:
+        with self.transaction() as database:
+            row = database.execute(f"SELECT {TWIN_COLUMNS} FROM edgetwin.twins WHERE id = %s", (twin,)).fetchone()
+            return None if row is None else Parcel(twin_of(row), Base(), [])
+
+    def activate(self, twin: str, move: str, epoch: int) -> Twin | None:
+        given = f"SELECT {TWIN_COLUMNS} FROM edgetwin.twins WHERE id = %s AND owner = %s AND epoch = %s"
+        with self.transaction() as database:
+            row = database.execute(given, (twin, self.host, epoch)).fetchone()
+            return None if row is None else twin_of(row)
+
+    def discard(self, twin: str, move: str) -> bool:
+        return False
 
     def close(self) -> None:
         if self._connection is not None:
@@ -237,23 +269,6 @@ class PostgresStore:
             if time.monotonic() > until:
                 raise StoreRefused(f"{self.place}: another process serves as host {self.host}")
             time.sleep(0.02)
-
-
-def _columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _arrays_of(rows: Iterable[Sequence[Any]]) -> list[str]:
-    """The columns of rows as PostgreSQL reads arrays, made ten times faster than the driver makes them of lists."""
-    return [_quoted(column) if isinstance(column[0], str) else _plain(column) for column in zip(*rows, strict=True)]
-
-
-def _quoted(texts: Iterable[str]) -> str:
-    return '{"' + '","'.join(text.replace("\\", "\\\\").replace('"', '\\"') for text in texts) + '"}'
-
-
-def _plain(numbers: Iterable[float | None]) -> str:
-    return "{" + ",".join("NULL" if number is None else repr(number) for number in numbers) + "}"
 
 
 def _written(twin: Twin) -> list[Any]:

@@ -34,6 +34,10 @@ STEPS = (
     CREATE INDEX quarantine_device ON edgetwin.quarantine (device) WHERE device IS NOT NULL;
     CREATE INDEX twins_owner ON edgetwin.twins (owner);
     """,
+    """
+    ALTER TABLE edgetwin.twins ADD COLUMN move text, ADD COLUMN destination text, ADD COLUMN source text;
+    CREATE TABLE edgetwin.hosts (name text COLLATE "C" PRIMARY KEY, url text, cordoned boolean NOT NULL);
+    """,
 )
 """What each version adds to the one before."""
 FIRST_TABLES = {"version", "twins", "log", "base", "quarantine"}

@@ -1,19 +1,18 @@
-"""A store in one SQLite file, for one host: write-ahead log, synchronous=FULL, one transaction a batch.
+"""A store in one SQLite file, for one host: one transaction a batch. A twin that is frozen is fenced in the statement that would change it."""
 
-Its version is the file's `user_version`; `STEPS` bring an older file up, each in a transaction of its own. A file of another program, of
-a newer version, or damaged is refused before anything is written to it.
-"""
-
-import fcntl
 import json
+import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from edgetwin.twin.messages import Quarantined
+from edgetwin.twin.moves.parcel import Base, Parcel, Tail
 from edgetwin.twin.record import Entry, Twin
+from edgetwin.twin.stores import sqlite_moves as moves
+from edgetwin.twin.stores import sqlite_schema
 from edgetwin.twin.stores.rows import (
     CHANGED,
     OF_DEVICE,
@@ -27,57 +26,46 @@ from edgetwin.twin.stores.rows import (
     twin_of,
     twin_row,
 )
-from edgetwin.twin.stores.store import QUARANTINE_KEPT, TRIMMED_AT_ONCE, Batch, Key, StoreRefused, StoreUnavailable, digest
+from edgetwin.twin.stores.sqlite_file import locked, opened, read_only
+from edgetwin.twin.stores.store import QUARANTINE_KEPT, TRIMMED_AT_ONCE, Batch, Key, StoreUnavailable, digest
 
-APPLICATION_ID = 0x65747731
-SMALLEST_FILE = 512
-"""Bytes of the smallest SQLite file. SQLite takes a shorter one for an empty one, whatever it holds."""
-STEPS = (
-    """
-    CREATE TABLE twins (
-        id TEXT PRIMARY KEY, kind TEXT NOT NULL, epoch INTEGER NOT NULL, revision INTEGER NOT NULL, reported TEXT NOT NULL,
-        desired TEXT NOT NULL, desired_revision INTEGER NOT NULL, boot_id INTEGER NOT NULL, seq INTEGER NOT NULL,
-        measured_s REAL NOT NULL, received_s REAL NOT NULL, missing INTEGER NOT NULL, model TEXT NOT NULL
-    ) WITHOUT ROWID;
-    CREATE TABLE log (
-        twin TEXT NOT NULL, boot_id INTEGER NOT NULL, seq INTEGER NOT NULL, revision INTEGER,
-        measured_s REAL NOT NULL, received_s REAL NOT NULL, changes TEXT NOT NULL, PRIMARY KEY (twin, boot_id, seq)
-    ) WITHOUT ROWID;
-    CREATE TABLE base (twin TEXT PRIMARY KEY, revision INTEGER NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE quarantine (
-        id INTEGER PRIMARY KEY, received_s REAL NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, device TEXT, message BLOB NOT NULL
-    );
-    """,
-    """
-    CREATE TABLE erased (digest TEXT PRIMARY KEY) WITHOUT ROWID;
-    CREATE INDEX quarantine_device ON quarantine (device) WHERE device IS NOT NULL;
-    """,
-)
-"""What each version adds to the one before."""
 TWIN_COLUMNS, ENTRY_COLUMNS, QUARANTINE_COLUMNS = (", ".join(TABLES[name]) for name in ("twins", "log", "quarantine"))
-UPDATE_TWIN = f"UPDATE twins SET {', '.join(f'{name} = ?' for name in CHANGED)} WHERE id = ? AND epoch = ?"
+UPDATE_TWIN = (
+    f"UPDATE twins SET {', '.join(f'{name} = ?' for name in CHANGED)} WHERE id = ? AND epoch = ? AND {moves.NOT_LEAVING}"
+)
 INSERT_ENTRY = f"INSERT INTO log ({ENTRY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
 INSERT_QUARANTINED = f"INSERT INTO quarantine ({QUARANTINE_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
+OLDEST = (
+    "SELECT log.measured_s FROM twins CROSS JOIN log ON log.twin = twins.id "
+    f"WHERE twins.id = ? AND {moves.NOT_LEAVING} ORDER BY log.boot_id, log.seq LIMIT 1"
+)
+"""When the first entry was measured that may be trimmed: nothing of a twin that is frozen, or of a copy."""
 BUSY_MS = 5_000
 """How long a change waits for other readers and writers of the file."""
 
 
 class SQLiteStore:
-    """The store in the file at `path`, made where there is none. Raises StoreRefused."""
+    """The store in the file at `path`, made where there is none. `place` is another each time, so that no two files are ever taken for one.
+    Raises StoreRefused."""
 
     def __init__(self, path: Path):
-        self.path = path
-        self._lock: IO[bytes] | None = locked(path)
+        self.path, self.place = path, f"sqlite:{path.name}:{secrets.token_hex(8)}"
+        self._lock: IO[bytes] | None = locked(path, sqlite_schema.STORE)
         self._forgetting = False
         try:
-            self._connection = _opened(path)
+            self._connection = opened(path, sqlite_schema.STORE)
         except BaseException:
             self._lock.close()
             raise
+        with (
+            suppress(StoreUnavailable),
+            self._reading(),
+        ):  # on a full disk remnants stay, and are in the way of nobody but their own twins
+            self._finish(*(row[0] for row in self._connection.execute("SELECT twin FROM remnants").fetchall()))
 
     def reader(self) -> "SQLiteStore":
         reader = object.__new__(SQLiteStore)
-        reader.path, reader._lock, reader._forgetting = self.path, None, False
+        reader.path, reader.place, reader._lock, reader._forgetting = self.path, self.place, None, False
         with reader._reading():
             reader._connection = read_only(self.path)
         return reader
@@ -106,7 +94,10 @@ class SQLiteStore:
 
     def create(self, twin: Twin) -> bool:
         values = twin_row(twin)
+        self._finish(twin.id)
         with self._transaction() as run:
+            if run("SELECT 1 FROM arriving WHERE id = ?", (twin.id,)).fetchone():
+                return False
             run(f"INSERT INTO twins ({TWIN_COLUMNS}) VALUES ({', '.join('?' * len(values))}) ON CONFLICT DO NOTHING", values)
             run("DELETE FROM erased WHERE digest = ?", (digest(twin.id),))
         return True
@@ -116,6 +107,7 @@ class SQLiteStore:
         with self._transaction() as run:
             for table, column in OF_DEVICE.items():
                 run(f"DELETE FROM {table} WHERE {column} = ?", (twin,))
+            moves.forget(self._connection, twin)
             run("INSERT INTO erased VALUES (?) ON CONFLICT DO NOTHING", (digest(twin),))
             self._forgetting = True
         return True
@@ -135,9 +127,8 @@ class SQLiteStore:
             return revision, state, map(entry_of, rows.fetchall())
 
     def trim(self, twin: str, before_s: float) -> int:
-        oldest = "SELECT measured_s FROM log WHERE twin = ? ORDER BY boot_id, seq LIMIT 1"
         with self._reading():
-            first = self._connection.execute(oldest, (twin,)).fetchone()
+            first = self._connection.execute(OLDEST, (twin,)).fetchone()
         if first is None or first[0] >= before_s:
             return 0
         begin, state, gone = trimmed(*self.history(twin, TRIMMED_AT_ONCE), before_s)
@@ -159,6 +150,59 @@ class SQLiteStore:
         with self._reading():
             return dict(self._connection.execute("SELECT reason, count(*) FROM quarantine GROUP BY reason ORDER BY reason"))
 
+    def leaving(self) -> list[tuple[str, str]]:
+        with self._reading():
+            return self._connection.execute("SELECT twin, move FROM leaving").fetchall()
+
+    def freeze(self, twin: str, move: str) -> bool:
+        with self._transaction():
+            return moves.freeze(self._connection, twin, move)
+
+    def thaw(self, twin: str, move: str) -> None:
+        with self._transaction():
+            moves.thaw(self._connection, twin, move)
+
+    def release(self, twin: str, move: str) -> bool:
+        with self._transaction():
+            moves.release(self._connection, twin, move)
+            return moves.shorten(self._connection, twin)
+
+    def arriving(self) -> list[tuple[str, str]]:
+        with self._reading():
+            return self._connection.execute("SELECT id, move FROM arriving").fetchall()
+
+    def stage(self, parcel: Parcel, move: str) -> None:
+        with self._transaction():
+            moves.make_way(self._connection, parcel.twin.id)
+        self._finish(parcel.twin.id)
+        with self._transaction():
+            moves.stage(self._connection, parcel, move)
+
+    def extend(self, tail: Tail, move: str) -> bool:
+        with self._transaction():
+            return moves.extend(self._connection, tail, move)
+
+    def staged(self, twin: str, move: str) -> Parcel | None:
+        with (
+            closing(self.reader()) as fresh,
+            fresh._reading(),
+        ):  # pages that were written are not read from this connection's memory
+            fresh._connection.execute("BEGIN")
+            record = moves.copied(fresh._connection, twin, move)
+            if record is None:
+                return None
+            begin, state, entries = fresh.history(twin)
+            return Parcel(record, Base(begin, state), list(entries))
+
+    def activate(self, twin: str, move: str, epoch: int) -> Twin | None:
+        with self._transaction():
+            return moves.activate(self._connection, twin, move, epoch)
+
+    def discard(self, twin: str, move: str) -> bool:
+        with self._transaction():
+            moves.discard(self._connection, twin, move)
+            return moves.shorten(self._connection, twin)
+
     def close(self) -> None:
         self._connection.close()
         if self._lock is not None:
@@ -169,6 +213,14 @@ class SQLiteStore:
             return
         self._connection.executemany(INSERT_QUARANTINED, map(quarantine_row, messages))
         self._connection.execute("DELETE FROM quarantine WHERE id <= (SELECT max(id) FROM quarantine) - ?", (QUARANTINE_KEPT,))
+
+    def _finish(self, *twins: str) -> None:
+        """Deletes all that is left of twins that are gone."""
+        for twin in twins:
+            more = True
+            while more:
+                with self._transaction():
+                    more = moves.shorten(self._connection, twin)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -198,97 +250,6 @@ class SQLiteStore:
             self._forgetting = bool(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
         finally:
             self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-
-
-def version_of(path: Path) -> int | None:
-    """A store file's version, None where there is no file or an empty one. Raises StoreRefused for one that is not a store, or is newer."""
-    try:
-        if not path.exists() or path.stat().st_size == 0:
-            return None
-        if path.stat().st_size < SMALLEST_FILE:
-            raise StoreRefused(f"{path}: not an SQLite file, or damaged; restore it from a backup")
-    except OSError as error:
-        raise StoreRefused(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        connection = read_only(path)
-        try:
-            application, version = (
-                connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-            )
-            tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise StoreRefused(f"{path}: cannot be read as a store ({error}); restore it from a backup") from None
-    if application != APPLICATION_ID and (application or version or tables):
-        raise StoreRefused(f"{path}: an SQLite file of another program, not a store of edgetwin")
-    if version > len(STEPS):
-        raise StoreRefused(
-            f"{path}: a store of version {version}, written by a newer edgetwin; this one knows up to {len(STEPS)}"
-        )
-    return version
-
-
-def check(path: Path) -> None:
-    """Reads every page of a store file, served or not. Raises StoreRefused where anything is damaged, or it is of an older version."""
-    version = version_of(path)
-    if not version:
-        raise StoreRefused(f"{path}: there is no store")
-    connection = read_only(path)
-    try:
-        found = [row[0] for row in connection.execute("PRAGMA integrity_check(5)")]
-    except sqlite3.Error as error:
-        found = [str(error)]
-    finally:
-        connection.close()
-    if found != ["ok"]:
-        raise StoreRefused(f"{path}: damaged ({'; '.join(found)}); restore it from a backup")
-    if version < len(STEPS):
-        raise StoreRefused(f"{path}: a store of version {version}; edgetwin store upgrade brings it to {len(STEPS)}")
-
-
-def locked(path: Path) -> IO[bytes]:
-    """The file beside the store whose lock says that a process writes to it. The lock ends with the process, however that ends."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(f"{path.name}.lock").open("ab")
-    except OSError as error:
-        raise StoreRefused(f"{path}: no store can be kept there ({error.strerror})") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise StoreRefused(f"{path}: another process has this store open") from None
-    return lock
-
-
-def read_only(path: Path) -> sqlite3.Connection:
-    """A connection to a store file that may be served meanwhile."""
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
-
-
-def upgrade(connection: sqlite3.Connection, version: int) -> None:
-    """Brings a file of a version up to this one, each step in a transaction of its own."""
-    for number, step in enumerate(STEPS[version:], version + 1):
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {step} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"
-        )
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    version = version_of(path) or 0
-    try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA secure_delete = ON")
-        upgrade(connection, version)
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what was erased when the process was killed leaves the log now
-    except sqlite3.OperationalError as error:
-        raise StoreUnavailable(f"{path}: {error}") from error
-    except sqlite3.Error as error:
-        raise StoreRefused(f"{path}: cannot be read as a store ({error}); restore it from a backup") from None
-    return connection
 
 
 def _changed(twin: Twin) -> list[Any]:
