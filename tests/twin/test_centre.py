@@ -7,7 +7,6 @@ import urllib.request
 from contextlib import asynccontextmanager
 
 import pytest
-from edgetwin.twin.moves.directory import SQLiteDirectory
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -16,6 +15,7 @@ from edgetwin.twin.centre import Centre
 from edgetwin.twin.host import Host
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.messages import MAX_LINES, line_of
+from edgetwin.twin.moves.directory import SQLiteDirectory
 from edgetwin.twin.refusal import Full
 from edgetwin.twin.stores.sqlite import SQLiteStore
 from twin.hosts import store_files, update
@@ -69,10 +69,10 @@ def test_an_erasure_that_was_interrupted_can_be_finished(tmp_path):
             await centre.take([line_of(update("car-1", 1, x_m=7777.125, y_m=0.0))])
             await centre.enrol("car-1", "vehicle")
             await centre.take([line_of(update("car-1", 2, x_m=7777.125, y_m=0.0))])
-            centre.own.available = False
+            centre.own._writer.available = False
             with pytest.raises(Full):
                 await centre.erase("car-1")
-            centre.own.available = True
+            centre.own._writer.available = True
             await centre.erase("car-1")
             assert not centre.holds("car-1")
             (ack,) = await centre.take([line_of(update("car-1", 3, x_m=7777.125, y_m=0.0))])

@@ -5,12 +5,12 @@ import random
 from contextlib import asynccontextmanager
 
 import pytest
-from edgetwin.twin.moves.directory import SQLiteDirectory
 
 from edgetwin.twin.centre import Centre
 from edgetwin.twin.host import Host
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.messages import line_of
+from edgetwin.twin.moves.directory import SQLiteDirectory
 from edgetwin.twin.moves.drain import Drain, drain
 from edgetwin.twin.moves.endpoint import Frozen
 from edgetwin.twin.refusal import Full, Refused

@@ -69,7 +69,9 @@ class Network:
             self.send(receiver, sender, lambda: answer.done() or answer.set_result(result), may_double=False)
 
         self.send(sender, receiver, arrive)
-        limit = self.loop.call_later(LIMIT_S, lambda: answer.done() or answer.set_result((None, Away(f"no answer of {receiver.name}"))))
+        limit = self.loop.call_later(
+            LIMIT_S, lambda: answer.done() or answer.set_result((None, Away(f"no answer of {receiver.name}")))
+        )
         try:
             result, error = await answer
         finally:
