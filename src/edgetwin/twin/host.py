@@ -238,7 +238,8 @@ class Host:
         if before:
             gone = list(before - self._twins.keys())
             self._elsewhere.update(gone)
-            self._writer.tell(lambda: (self._gone(gone), self._changed(list(self._twins.values()))))
+            self._writer.tell(lambda: self._gone(gone))
+            self._writer.tell(lambda: self._changed(list(self._twins.values())))
         return len(self._twins)
 
     def lost(self, error: StoreUnavailable) -> None:

@@ -65,15 +65,10 @@ class HostMoves:
     """A host's part in moves. `frozen` are its twins that take no changes, each with its move; `followed` those that are being copied."""
 
     def __init__(self, host: Host):
-        self._host, self.name = host, host.name
+        self._host, self.name, self.place = host, host.name, host.store.place
         self.frozen: dict[str, str] = {}
         self.followed: dict[str, _Followed] = {}
         self._copied: dict[str, _Copied] = {}
-
-    @property
-    def place(self) -> str:
-        """The store of this host."""
-        return self._host.store.place
 
     def load(self) -> None:
         """Reads which twins are frozen. Where the store does not keep that, those that were stay so."""
