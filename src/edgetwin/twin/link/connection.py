@@ -17,7 +17,7 @@ LEASE_S = 1.0
 """A host that was not heard for so long is away."""
 CENTRE_S = 3.0
 """A centre that was not heard for so long is looked for anew."""
-ROOM_BYTES = 2**20
+ROOM_BYTES = 2**19
 """Of what waits to be sent, beyond which who can wait does."""
 TICK_S = 0.05
 

@@ -63,7 +63,7 @@ class Door:
             log.warning("something came to the door that is no host", error=str(error) or f"no offer within {OFFER_S:g} s")
             with suppress(RuntimeError, WebSocketDisconnect):
                 await socket.close(GARBLED, str(error)[:120])
-        except WebSocketDisconnect:
+        except (OSError, WebSocketDisconnect):
             pass
         else:
             await self._serve(socket, offer)
@@ -89,9 +89,9 @@ class Door:
         try:
             log.info("a host has come", host=offer.name, url=offer.url, place=offer.place, version=offer.version)
             connection.post({"welcome": {"protocol": PROTOCOL, "version": version("edgetwin")}})
-            await connection.run(_take(connection, remote), self._join(remote), beat=dict, patience_s=LEASE_S)
+            await connection.run(_take(connection, remote), self._join(connection, remote), beat=dict, patience_s=LEASE_S)
         except (Broken, OSError, WebSocketDisconnect) as broken:
-            why, remote.was_silent = str(broken) or "its process closed the link", isinstance(broken, Broken)
+            why, remote.was_silent = str(broken), isinstance(broken, Broken)
         except Garbled as garbled:
             why, code = str(garbled), GARBLED
         except Exception as error:
@@ -107,9 +107,10 @@ class Door:
             finally:
                 del self._there[offer.name]
 
-    async def _join(self, remote: RemoteHost) -> None:
+    async def _join(self, connection: Connection, remote: RemoteHost) -> None:
         await remote.listed.wait()
         await self._joined(remote)
+        connection.post({"joined": True})
         log.info("a host is here", host=remote.name, twins=len(remote.twins))
         await asyncio.Event().wait()
 
@@ -122,7 +123,7 @@ async def _take(connection: Connection, remote: RemoteHost) -> None:
 async def _frame_of(socket: WebSocket) -> bytes:
     message: Any = await socket.receive()
     if message["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect(message.get("code") or 1006, message.get("reason") or None)
+        raise ConnectionError(message.get("reason") or f"the link was closed with code {message.get('code')}")
     return message.get("bytes") or b""
 
 

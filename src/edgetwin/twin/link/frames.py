@@ -7,8 +7,8 @@ A message is taken as a whole or not at all. Messages of one direction arrive in
 
     host      {"offer": …}; then {"twins": n}, their records as body, {"gone": [ids]}, {"listed": true} at the end of the first list,
               {"answer": id, "result": value, "parts": n} or {"answer": id, "error": [what, status, line]}; for messages with acks as body
-    centre    {"welcome": …} or {"refused": line, "again": whether to come again soon};
-              then {"submit": id, "bad": …} with lines as body, {"call": name, "id": id, "with": arguments, "parts": n}, {"drop": id}
+    centre    {"welcome": …} or {"refused": line, "again": whether to come again soon}; {"joined": true} once the list was taken in;
+              {"submit": id, "bad": …} with lines as body, {"call": name, "id": id, "with": arguments, "parts": n}, {"drop": id}
     both      {"part": id}: entries that belong to the call or the answer of that number, which comes once all its parts have; {"beat": …}
 
 Another `PROTOCOL` is refused by either side before anything else of an offer or a welcome is looked at. Of an offer, a welcome and a beat,

@@ -88,11 +88,14 @@ class HostLink:
 
     async def _serve(self, socket: ClientConnection) -> None:
         connection = Connection(socket.send, lambda: _frame_of(socket))
-        await connection.run(
-            self._obey(connection),
-            beat=lambda: {"available": self._host.available, "pending": self._host.pending, "fenced": self._host.fenced_writes},
-            patience_s=CENTRE_S,
-        )
+        try:
+            await connection.run(self._obey(connection), beat=self._beat, patience_s=CENTRE_S)
+        except asyncio.CancelledError:
+            await socket.close(1001, "it is stopping")
+            raise
+
+    def _beat(self) -> dict[str, Any]:
+        return {"available": self._host.available, "pending": self._host.pending, "fenced": self._host.fenced_writes}
 
     async def _obey(self, connection: Connection) -> None:
         connection.post({"offer": {"protocol": PROTOCOL, **self._offer._asdict()}})
@@ -102,20 +105,18 @@ class HostLink:
         if self._shared:
             await self._host.do(self._host.load)
         obedience = Obedience(self._host, self._front, self._teller, connection)
-        introducing = asyncio.create_task(self._introduce(connection))
+        introducing = asyncio.create_task(self._teller.introduce(connection))
         try:
             async for head, body in messages:
-                _heed_refusal(head)
-                await obedience.hear(head, body)
+                if "joined" in head:
+                    self._was_in, self.why = True, ""
+                    log.info("linked to the centre", host=self._host.name, centre=self._address, twins=len(self._host.twins))
+                else:
+                    await obedience.hear(head, body)
         finally:
             introducing.cancel()
             with suppress(asyncio.CancelledError, Away):
                 await introducing
-
-    async def _introduce(self, connection: Connection) -> None:
-        await self._teller.introduce(connection)
-        self._was_in, self.why = True, ""
-        log.info("linked to the centre", host=self._host.name, centre=self._address, twins=len(self._host.twins))
 
 
 async def _frame_of(socket: ClientConnection) -> bytes:
@@ -133,7 +134,8 @@ def _turned_away(address: str, status: int) -> Exception:
 
 def _welcome(head: dict[str, Any]) -> None:
     """Raises Unwelcome unless a centre of the same protocol says welcome, Garbled where it says something else."""
-    _heed_refusal(head)
+    if "refused" in head:
+        raise Unwelcome(str(head["refused"]), bool(head.get("again")))
     if not isinstance(head.get("welcome"), dict):
         raise Garbled("no welcome")
     spoken = head["welcome"].get("protocol")
@@ -141,8 +143,3 @@ def _welcome(head: dict[str, Any]) -> None:
         raise Unwelcome(
             f"the centre speaks protocol {str(spoken)[:20]} of the link and this host {PROTOCOL}: run the same edgetwin on both sides"
         )
-
-
-def _heed_refusal(head: dict[str, Any]) -> None:
-    if "refused" in head:
-        raise Unwelcome(str(head["refused"]), bool(head.get("again")))
