@@ -94,6 +94,11 @@ class Centre:
         """A twin as it is on disk, or was when its host was last heard of. Raises Refused."""
         return self.home(twin_id).twins[twin_id]
 
+    def where(self, twin_id: str) -> str | None:
+        """The address at which a twin's device reaches its host, where that is a process of its own and is here."""
+        host = self.hosts.get(self.homes.get(twin_id))
+        return host.url if host is not None and host.available and twin_id in host.twins else None
+
     def is_cordoned(self, host: str) -> bool:
         """Whether a host gets no new twins."""
         return host in self._known and self._known[host].cordoned
@@ -173,7 +178,10 @@ class Centre:
         async with self._alone(twin_id):
             home = self.home(twin_id)
             there = self._takes(destination, home, twin_id)
-            return await self.moves.migrate(home.twins[twin_id], there.name)
+            move = await self.moves.migrate(home.twins[twin_id], there.name)
+            if self.holds(twin_id):
+                await self.bus.publish(*desired_news(self.twin(twin_id)))
+            return move
 
     async def cordon(self, host: str, cordoned: bool = True) -> None:
         """From now on a host gets no new twins, neither enrolled nor moved; or gets them again. Raises Refused for an unknown one."""

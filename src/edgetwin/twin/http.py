@@ -97,7 +97,8 @@ def app(service: Service, token: str | None = None) -> ASGIApp:
         return web.acknowledged(await centre.take(lines_in(body)))
 
     api.router.routes.append(Route("/v1/updates", updates, methods=["POST"]))
-    api.router.routes.append(WebSocketRoute("/v1/stream", stream(centre)))
+    api.router.routes.append(WebSocketRoute("/v1/stream", stream(centre, centre.where)))
+    api.router.routes.append(WebSocketRoute("/v1/link", service.linked.door.link))
     api.router.routes += [Route("/health", web.health), Route("/metrics", web.metrics)]
 
     @api.put("/v1/twins/{twin_id}")

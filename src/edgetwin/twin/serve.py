@@ -4,6 +4,7 @@ import gc
 import ipaddress
 import os
 import signal
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -92,8 +93,8 @@ def address(listen: str, token: str | None) -> tuple[str, int]:
     return host, int(port)
 
 
-def serve(application: ASGIApp, host: str, port: int, log_level: str = "info") -> None:
-    """Serves until SIGINT or SIGTERM; then takes no more, answers what is under way, and closes the stores."""
+def serve(application: ASGIApp, host: str, port: int, log_level: str = "info", bound: socket.socket | None = None) -> None:
+    """Serves until SIGINT or SIGTERM; then takes no more, answers what is under way, and closes the stores. bound: a socket that is bound already."""
     logs.set_up(log_level)
     gc.set_threshold(100_000, 50, 100)  # twins are no garbage: looking through them all at the usual rate costs pauses of 100 ms
     config = uvicorn.Config(
@@ -111,4 +112,4 @@ def serve(application: ASGIApp, host: str, port: int, log_level: str = "info") -
     )
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, lambda *_: None)  # the server raises anew what ended it; that is a good end
-    uvicorn.Server(config).run()
+    uvicorn.Server(config).run(None if bound is None else [bound])

@@ -15,6 +15,7 @@ from edgetwin.twin import silence, views
 from edgetwin.twin.centre import Centre
 from edgetwin.twin.host import Host
 from edgetwin.twin.kinds import Kind
+from edgetwin.twin.link.attendance import Attendance
 from edgetwin.twin.messages import NAME
 from edgetwin.twin.moves.drain import Drain, drain
 from edgetwin.twin.moves.place import Directory
@@ -57,6 +58,7 @@ class Service:
                 raise InputError(f"{definitions}: {name}: {error}") from None
         hosts = [Host(name, store, kinds, self._heard_from(name), clock) for name, store in stores.items()]
         self.centre = Centre(hosts, kinds, directory)
+        self.linked = Attendance(self.centre, self._heard_from)
         self.drains: dict[str, Drain] = {}
         self.services.resynchronise([change(twin, host.name) for host in hosts for twin in host.twins.values()], clock())
         self._defining = asyncio.Lock()
@@ -67,12 +69,14 @@ class Service:
         await self.centre.start()
         if self._nats is not None:
             self._begin_nats(self._nats)
+        self.linked.start()
         self._keep_running(self._trim())
         self._keep_running(self._carry())
         log.info("ready", hosts=list(self.centre.hosts), twins=self.centre.count)
 
     async def close(self) -> None:
         """Writes what waits and closes the stores."""
+        await self.linked.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -209,7 +213,7 @@ class Service:
     async def _trim(self) -> None:
         while True:
             await asyncio.sleep(TRIM_EVERY_S)
-            for host in self.centre.hosts.values():
+            for host in [host for host in self.centre.hosts.values() if host.url is None]:
                 try:
                     gone = await host.trim()
                 except Exception:
