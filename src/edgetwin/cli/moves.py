@@ -1,5 +1,6 @@
 """`edgetwin hosts`, `migrate`, `cordon` and `drain`: where twins live, decided by hand."""
 
+import re
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,7 +40,7 @@ def hosts(*, url: Url = HERE, token_file: TokenFile = None, json: Json = False) 
             f"{state}, cordoned" if host["cordoned"] else state,
             f"{host.get('pending', 0):,}",
             f"{host.get('fenced_writes', 0):,}",
-            host.get("store", ""),
+            re.sub(r"(sqlite:.*):[0-9a-f]+", r"\1", host.get("store", "")),
             host.get("url") or "the service",
         )
     console().print(table)
@@ -62,7 +63,7 @@ def migrate(twin: str, host: str, *, url: Url = HERE, token_file: TokenFile = No
         print(dumped(move))
     elif move["outcome"] == "moved":
         print(
-            f"{twin}: from {move['source']} to {move['destination']}, epoch {move['epoch']}, "
+            f"{twin}: from {move['source']} to {move['destination']}, epoch {move['epoch'] + 1}, "
             f"{move['entries']:,} log entries, not changed for {1000 * move['pause_s']:.1f} ms"
         )
     else:
