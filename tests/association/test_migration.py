@@ -21,14 +21,6 @@ POLICIES = ["never", "nearest", "algorithm-3", "algorithm-3-literal", "priced", 
 needs_data = pytest.mark.skipif(not os.environ.get("EDGETWIN_DATA"), reason="reads data sets: EDGETWIN_DATA is not set")
 
 
-@pytest.fixture
-def quick_compilation():
-    """The kit compiles far more than it runs."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 ADMITTED = jax.jit(projection.admitted)
 
 

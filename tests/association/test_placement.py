@@ -17,15 +17,6 @@ from edgetwin.association.instance import assignment, load_limit, outcome
 from edgetwin.evaluation.check import check_policy, check_task
 from edgetwin.registry import policy
 
-
-@pytest.fixture
-def quick_compilation():
-    """The kit compiles far more than it runs."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 OPENED, ASSOCIATED = jax.jit(projection.opened), jax.jit(projection.associated)
 
 
