@@ -8,8 +8,11 @@ import sys
 import pytest
 
 from edgetwin.cli import main
+from edgetwin.tables import number
 
 TINY = ["--set", "users.count=3", "two_timescale.frames=2", "two_timescale.frame_slots=10", "two_timescale.migration_slots=2"]
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 RULE = ["--policy", "inversion[snr=5]+nearest"]
 
 
@@ -137,14 +140,14 @@ def test_compare_prints_json_alone_and_a_table_for_people(capsys, tmp_path):
     arguments = ["compare", "two-timescale", *RULE, "full-power+static", *TINY, "--episodes", "3"]
     status, out, error = run(capsys, *arguments, "--json", "--report", str(tmp_path / "deep" / "report.html"))
     assert (status, error) == (0, "")
-    assert list(json.loads(out)["policies"]) == ["inversion[snr=5]+nearest", "full-power+static"]
+    policies = json.loads(out)["policies"]
+    assert list(policies) == ["inversion[snr=5]+nearest", "full-power+static"]
     assert (tmp_path / "deep" / "report.html").stat().st_size > 10_000
-    status, again, _ = run(capsys, *arguments, "--json")
-    first, second = (json.loads(text)["policies"]["full-power+static"]["metrics"] for text in (out, again))
-    assert first == second
     status, out, _ = run(capsys, *arguments)
     assert "inversion[snr=5]+nearest" in out
     assert "observation" in out
+    for row in policies.values():
+        assert number(row["metrics"]["energy_mj_per_slot"]["mean"]) in out, "the same numbers again"
 
 
 def test_check_says_pass_or_fail_and_its_status_follows(capsys, monkeypatch):

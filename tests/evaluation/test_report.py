@@ -18,6 +18,8 @@ from edgetwin.problem import episode_keys
 from edgetwin.scenario import scenario
 from evaluation.pages import HOSTILE, Page, made_up, section, written
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 POLICIES = ["full-power+nearest", "inversion[snr=5]+sticky", "full-power+genie"]
 
 
