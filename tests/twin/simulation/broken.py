@@ -1,11 +1,13 @@
 """Protocols that are broken on purpose, each by one change, for tests that show that the simulator finds it."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
+from edgetwin.twin.messages import Ack
 from edgetwin.twin.moves.coordinator import DEADLINE_S, Coordinator
-from edgetwin.twin.moves.endpoint import Frozen
-from edgetwin.twin.moves.parcel import Parcel
+from edgetwin.twin.moves.endpoint import Away, Frozen
+from edgetwin.twin.moves.host_moves import HostMoves
 from edgetwin.twin.moves.place import Place
 from edgetwin.twin.record import Twin
 from twin.simulation.directory import MemoryDirectory
@@ -14,13 +16,17 @@ from twin.simulation.store import MemoryStore
 from twin.simulation.world import Parts
 
 
-class DeletesTooEarly(SimulatedHost):
-    """The source forgets the twin as soon as it is frozen."""
-
+class DeletingMoves(HostMoves):
     async def freeze(self, twin: str, move: str, destination: str) -> Frozen:
         frozen = await super().freeze(twin, move, destination)
         await self.release(twin, move)
         return frozen
+
+
+class DeletesTooEarly(SimulatedHost):
+    """The source forgets the twin as soon as it is frozen."""
+
+    moves = DeletingMoves
 
 
 class CommitsBlindly(MemoryDirectory):
@@ -39,17 +45,22 @@ class CommitsBlindly(MemoryDirectory):
         return super().begin(place, move, destination)
 
 
-class ThawsUnasked(SimulatedHost):
-    """A source that hears nothing for the deadline serves the twin again, without asking the directory."""
-
+class ImpatientMoves(HostMoves):
     async def freeze(self, twin: str, move: str, destination: str) -> Frozen:
         frozen = await super().freeze(twin, move, destination)
-        self.process.spawn(self._thaw_later(twin, move))
+        self._host.process.spawn(self._thaw_later(twin, move))
         return frozen
 
     async def _thaw_later(self, twin: str, move: str) -> None:
         await asyncio.sleep(DEADLINE_S)
-        await self.thaw(twin, move)
+        with suppress(Away):
+            await self.thaw(twin, move)
+
+
+class ThawsUnasked(SimulatedHost):
+    """A source that hears nothing for the deadline serves the twin again, without asking the directory."""
+
+    moves = ImpatientMoves
 
 
 class ThawsBeforeAbort(Coordinator):
@@ -65,8 +76,12 @@ class ThawsBeforeAbort(Coordinator):
 class WritesWhileFrozen(SimulatedHost):
     """A frozen source still takes changes."""
 
-    def takes_no(self, twin: str) -> bool:
-        return False
+    def _decide(self, *values: Any) -> Ack:
+        frozen, self.endpoint.frozen = self.endpoint.frozen, {}
+        try:
+            return super()._decide(*values)
+        finally:
+            self.endpoint.frozen = frozen
 
 
 class NoFence(MemoryStore):
@@ -76,11 +91,15 @@ class NoFence(MemoryStore):
         return twin.id not in self.disk.twins
 
 
+class TrustingMoves(HostMoves):
+    async def verify(self, frozen: Frozen, move: str) -> None:
+        await self.extend(frozen.tail, move)
+
+
 class TrustsTheNetwork(SimulatedHost):
     """The destination compares no hashes."""
 
-    def is_same(self, there: Parcel, frozen: Frozen) -> bool:
-        return True
+    moves = TrustingMoves
 
 
 class ForgetsWhatCame(MemoryStore):
@@ -93,19 +112,15 @@ class ForgetsWhatCame(MemoryStore):
         return set()
 
 
+class ForgetfulMoves(HostMoves):
+    def _still_open(self, move: str) -> None:
+        pass
+
+
 class ForgetsEndedMoves(SimulatedHost):
     """What a network delivers late, after a move has ended here, is done all the same."""
 
-    def _has_ended(self, move: str) -> bool:
-        return False
-
-
-class StagesOverACopy(SimulatedHost):
-    """A copy that was verified is replaced by what a network delivers twice."""
-
-    async def verify(self, frozen: Frozen, move: str) -> None:
-        await super().verify(frozen, move)
-        self.verified.discard(move)
+    moves = ForgetfulMoves
 
 
 class ForgetsToRecover(Coordinator):
@@ -133,7 +148,6 @@ BROKEN = {
     "hashes not compared": Parts(host=TrustsTheNetwork),
     "dedup not carried along": Parts(store=ForgetsWhatCame),
     "late calls of ended moves are done": Parts(host=ForgetsEndedMoves),
-    "a verified copy is staged over": Parts(host=StagesOverACopy),
     "a centre that starts does not recover": Parts(coordinator=ForgetsToRecover),
     "a freeze does not outlive a restart": Parts(store=ForgetsTheFreeze),
 }

@@ -2,17 +2,18 @@
 coordinator and the gates are the real ones."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from edgetwin.twin.host import Refused
-from edgetwin.twin.messages import Update
-from edgetwin.twin.moves.coordinator import Coordinator
+from edgetwin.twin.messages import Ack, Update
 from edgetwin.twin.moves.endpoint import Away
 from edgetwin.twin.moves.gates import Gates
 from edgetwin.twin.moves.parcel import Parcel, Tail
 from edgetwin.twin.moves.place import Place
+from edgetwin.twin.moves.reconcile import disagreement
 from edgetwin.twin.record import Twin
+from edgetwin.twin.refusal import Full, Refused
 from edgetwin.twin.stores.store import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ class RemoteEndpoint:
             if method in CARRIERS and self.world.happens(self.world.corrupted):
                 values = (self.world.damaged(values[0]), *values[1:])
             process = self.world.processes[self.name]
-            work = lambda: getattr(self.world.hosts[self.name], method)(*values)  # noqa: E731
-            return await self.world.network.call(self.world.centre.process, process, work)
+            work = lambda: getattr(self.world.hosts[self.name].endpoint, method)(*values)  # noqa: E731
+            return await self.world.network.call(self.world.processes["centre"], process, work)
 
         return call
 
@@ -96,27 +97,36 @@ class SimulatedCentre:
         """A host's link is there (again)."""
         while self.world.is_linked(name):
             try:
-                await self.endpoint(name).refresh()
+                held, moving = await self._call(name, lambda: self.world.hosts[name].there())
+                places = {place.twin: place for place in await self.coordinator.ask(self.world.directory.places)}
+                found = disagreement(name, held, moving, places)
+                if found.stale:
+                    await self._call(name, lambda found=found: self.world.hosts[name].shelve(found.stale))
+                if self.world.is_shared and found.missing:
+                    await self._call(name, lambda found=found: self.world.hosts[name].adopt(found.missing))
+                elif found.missing:
+                    self.world.missed += found.missing
                 await self.coordinator.resolve(name)
                 return
-            except (Away, StoreUnavailable):
+            except (Away, Full, StoreUnavailable):
                 await asyncio.sleep(AGAIN_S)
+
+    async def _call(self, name: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        return await self.world.network.call(self.process, self.world.processes[name], work)
 
     async def migrate(self, twin: str, destination: str) -> None:
         with suppress(Refused):
             await self.coordinator.migrate(Twin(twin, "vehicle"), destination)
 
     async def take(self, update: Update) -> dict[str, Any]:
-        """The acknowledgement of an update."""
-        retry = {"device": update.device, "boot_id": update.boot_id, "seq": update.seq, "status": "retry", "revision": None}
+        """The acknowledgement of an update, as an event."""
+        retry = {**Ack("retry", *update[:3])._asdict(), "host": None}
         await self.gates.passed(update.device)
         home = self.homes.get(update.device)
         if not self.is_ready or home is None or not self.world.processes[home].is_alive:
             return retry
         try:
-            return await self.world.network.call(
-                self.process, self.world.processes[home], lambda: self.world.hosts[home].take(update)
-            )
+            return await self._call(home, lambda: self.world.hosts[home].take(update))
         except Away:
             return retry
 
@@ -140,9 +150,10 @@ class SimulatedCentre:
                 for place in await self.coordinator.ask(self.world.directory.places):
                     if place.twin in twins and place.source is None:
                         self.placed(place)
-                        await self.endpoint(place.host).adopt(place.twin, place.epoch)
+                        host = self.world.hosts[place.host]
+                        await self._call(place.host, lambda host=host, place=place: host.adopt([place.twin]))
                 return
-            except (Away, StoreUnavailable):
+            except (Away, Full, StoreUnavailable):
                 await asyncio.sleep(AGAIN_S)
 
 
@@ -156,6 +167,3 @@ def damage(carried: Any, rng: Any) -> Any:
     if carried.entries and choice < 0.7:
         return carried._replace(entries=[carried.entries[0]._replace(changes={"x_m": -1.0}), *carried.entries[1:]])
     return carried._replace(twin=carried.twin._replace(reported={**carried.twin.reported, "x_m": -2.0}))
-
-
-__all__ = ["Coordinator", "SimulatedCentre", "damage"]

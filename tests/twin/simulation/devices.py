@@ -53,5 +53,5 @@ class SimulatedDevice:
             ack = await network.call(self.process, receiver, work)
         except Away:
             return False
-        self.world.events.append({"event": "acked", **ack})
+        self.world.events.append({"event": "acked", "via": name, **ack})
         return ack["status"] in DONE

@@ -35,8 +35,8 @@ class Process:
 
 
 class Network:
-    """Messages between processes, in their order unless `reordered`; what is doubled comes again at any time. The probabilities are those of one message. blocked: pairs (from, to) between
-    which nothing passes. delay_s: the usual one at most, and that of slow messages."""
+    """Messages between processes, in their order unless `reordered`; what is doubled comes again at any time. The probabilities are those of one
+    message. blocked: pairs (from, to) between which nothing passes. delay_s: the usual delay at most, slow_s: that of slow messages."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, rng: random.Random):
         self.loop, self.rng = loop, rng

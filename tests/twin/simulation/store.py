@@ -1,7 +1,8 @@
 """Stores in memory that keep the contract of `Store`. A `Disk` is what outlives a crash: of one host, or of several where they share it."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
 from typing import Any
 
 from edgetwin.twin.messages import Quarantined
@@ -15,7 +16,8 @@ CHUNK = 5
 
 
 class Disk:
-    """What is durable. owners: whose each twin is. commits: for the judge, which host wrote under which epoch of a twin."""
+    """What is durable. owners: whose each twin is. commits: for the judge, which host wrote under which epoch of a twin. trouble: is called before
+    and after each change, and raises StoreUnavailable where it shall."""
 
     def __init__(self, shared: bool = False) -> None:
         self.shared = shared
@@ -28,6 +30,7 @@ class Disk:
         self.quarantine: list[Quarantined] = []
         self.erased: set[str] = set()
         self.commits: set[tuple[str, int, str]] = set()
+        self.trouble: Callable[[str], None] = lambda when: None
 
     def given(self, place: Place) -> None:
         """The directory, which on a shared disk is in it, has given a twin to another owner."""
@@ -36,16 +39,30 @@ class Disk:
             self.owners[place.twin] = place.host
 
 
+def on_disk(change: Callable[..., Any]) -> Callable[..., Any]:
+    """A change, which the disk may refuse, or make without saying so."""
+
+    @wraps(change)
+    def call(self: "MemoryStore", *values: Any) -> Any:
+        self.disk.trouble("before")
+        result = change(self, *values)
+        self.disk.trouble("after")
+        return result
+
+    return call
+
+
 class MemoryStore:
     """Implements Store for a host over a disk."""
 
     def __init__(self, disk: Disk, host: str = "edge-1"):
         self.disk, self.host = disk, host
-        self.place = "shared" if disk.shared else f"of {host}"
+        self.place, self.shared = "shared" if disk.shared else f"of {host}", disk.shared
 
     def reader(self) -> "MemoryStore":
         return self
 
+    @on_disk
     def twins(self) -> list[Twin]:
         return [twin for twin in self.disk.twins.values() if self.disk.owners[twin.id] == self.host]
 
@@ -55,6 +72,7 @@ class MemoryStore:
     def known(self, keys: Sequence[Key]) -> set[Key]:
         return {key for key in keys if key[1:] in self.disk.log.get(key[0], {})}
 
+    @on_disk
     def commit(self, batch: Batch) -> set[str]:
         fenced = {twin.id for twin in batch.twins if self.fences(twin)}
         for twin in batch.twins:
@@ -74,11 +92,13 @@ class MemoryStore:
             return True
         return twin.id in self.disk.leaving
 
+    @on_disk
     def create(self, twin: Twin) -> bool:
         self.disk.twins.setdefault(twin.id, twin)
         self.disk.erased.discard(digest(twin.id))
         return self.disk.owners.setdefault(twin.id, self.host) == self.host
 
+    @on_disk
     def erase(self, twin: str) -> bool:
         for table in (self.disk.twins, self.disk.owners, self.disk.log, self.disk.base, self.disk.leaving, self.disk.arriving):
             table.pop(twin, None)
@@ -116,15 +136,18 @@ class MemoryStore:
     def leaving(self) -> list[tuple[str, str]]:
         return list(self.disk.leaving.items())
 
+    @on_disk
     def freeze(self, twin: str, move: str) -> bool:
         if self.disk.shared:
             return self.disk.owners.get(twin) == self.host
         return twin in self.disk.twins and self.disk.leaving.setdefault(twin, move) == move
 
+    @on_disk
     def thaw(self, twin: str, move: str) -> None:
         if self.disk.leaving.get(twin) == move:
             del self.disk.leaving[twin]
 
+    @on_disk
     def release(self, twin: str, move: str) -> bool:
         if self.disk.leaving.get(twin) != move:
             return False
@@ -137,6 +160,7 @@ class MemoryStore:
     def arriving(self) -> list[tuple[str, str]]:
         return [(twin, move) for twin, (move, _) in self.disk.arriving.items()]
 
+    @on_disk
     def stage(self, parcel: Parcel, move: str) -> None:
         twin = parcel.twin.id
         if self.disk.shared:
@@ -147,6 +171,7 @@ class MemoryStore:
         self.disk.base[twin] = (parcel.base.revision, dict(parcel.base.state))
         self.disk.arriving[twin] = (move, parcel.twin)
 
+    @on_disk
     def extend(self, tail: Tail, move: str) -> bool:
         if self.disk.shared:
             return True
@@ -163,6 +188,14 @@ class MemoryStore:
             return None
         return Parcel(self.disk.arriving[twin][1], Base(*self.disk.base[twin]), self._log(twin))
 
+    def record(self, twin: str, move: str) -> Twin | None:
+        there = self.staged(twin, move)
+        return None if there is None else there.twin
+
+    def found(self, keys: Sequence[Key]) -> list[Entry]:
+        return [self.disk.log[key[0]][key[1:]] for key in keys if key[1:] in self.disk.log.get(key[0], {})]
+
+    @on_disk
     def activate(self, twin: str, move: str, epoch: int) -> Twin | None:
         there = self.disk.twins.get(twin)
         if there is not None and there.epoch == epoch and self.disk.owners[twin] == self.host:
@@ -176,6 +209,7 @@ class MemoryStore:
         self.disk.twins[twin.id], self.disk.owners[twin.id] = twin, self.host
         return twin
 
+    @on_disk
     def discard(self, twin: str, move: str) -> bool:
         if self.disk.arriving.get(twin, (None,))[0] != move:
             return False

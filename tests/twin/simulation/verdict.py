@@ -11,13 +11,16 @@ from twin.simulation.world import World
 
 def violations(world: World) -> list[str]:
     """All that is wrong, in words."""
-    found = [*world.is_stuck, *judged(world.events, logs(world)).violations]
+    found = [f"{twin}: its host had it not" for twin in world.missed]
+    found += [*world.is_stuck, *judged(world.events, logs(world)).violations]
     for twin in world.twins:
         found += _place(world, twin)
     for disk in _disks(world):
         found += [f"{twin}: a freeze is left" for twin in disk.leaving]
         found += [f"{twin}: a copy is left" for twin in disk.arriving]
         found += [f"{twin}: a log without a twin is left" for twin in {*disk.log, *disk.base} - set(disk.twins)]
+    for host in world.hosts.values():
+        found += [f"{twin}: {host.name} still copies it" for twin in host.endpoint.followed]
     found += _owners(world)
     for migration in world.migrations.values():
         spent_s = sum(migration.seconds.get(step, 0.0) for step in ("freeze", "verify"))
@@ -56,7 +59,7 @@ def _disks(world: World) -> list[Disk]:
 def _place(world: World, twin: str) -> list[str]:
     """One host serves a twin, the one that the directory names, at its epoch; and one store has it."""
     place = world.directory.rows[twin]
-    serving = [name for name, host in world.hosts.items() if twin in host.twins and twin not in host.frozen]
+    serving = [name for name, host in world.hosts.items() if twin in host.twins and twin not in host.endpoint.frozen]
     having = [disk for disk in _disks(world) if twin in disk.twins]
     found = []
     if place.move is not None:
@@ -83,5 +86,5 @@ def _without_faults(world: World) -> list[str]:
     """Where nothing went wrong no message was turned away that came through the centre, every move came about, and none paused for long."""
     found = [f"{one.id}: {one.outcome}" for one in world.migrations.values() if one.outcome != "moved"]
     found += [f"{one.id}: paused for {one.pause_s} s" for one in world.migrations.values() if (one.pause_s or 0.0) > DEADLINE_S]
-    turned = [event for event in world.events if event.get("status") == "retry" and "host" not in event]
+    turned = [event for event in world.events if event.get("status") == "retry" and event["via"] == "centre"]
     return found + [f"turned away: {event}" for event in turned]

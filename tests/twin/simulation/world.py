@@ -26,9 +26,12 @@ TROUBLE_S = 2.5
 PATIENCE_S = 60.0
 """How long after that all may take to be in order."""
 LEASE_S = 0.4
-FAULTS = ("lost", "doubled", "reordered", "slow", "corrupted", "hosts", "centre", "partitions", "directory", "traps")
+FAULTS = ("lost", "doubled", "reordered", "slow", "corrupted", "hosts", "centre", "partitions", "directory", "disks", "traps")
 
-TRAPS = [f"{when}-{step}" for when in ("before", "after") for step in range(1, 8)] + ["begin", "commit", "abort", "release"] * 2
+TRAPS = [f"{when}-{step}" for when in ("before", "after") for step in range(1, 8)] + [
+    *("begin", "abort", "release"),
+    *["commit"] * 7,
+]
 """Where somebody may be killed: the coordinator's failpoints, and while the directory is being asked."""
 
 
@@ -41,10 +44,13 @@ class Parts(NamedTuple):
     coordinator: type[Coordinator] = Coordinator
 
 
+WHOLE = Parts()
+
+
 class World:
     """One seed's world. faults: which of `FAULTS` there are; None leaves that to the seed. events: what the devices saw."""
 
-    def __init__(self, seed: int, parts: Parts = Parts(), faults: tuple[str, ...] | None = None, shared: bool | None = None):
+    def __init__(self, seed: int, parts: Parts = WHOLE, faults: tuple[str, ...] | None = None, shared: bool | None = None):
         self.rng = rng = random.Random(seed)
         self.loop = VirtualLoop(self._thread)
         self.network = Network(self.loop, rng)
@@ -53,19 +59,23 @@ class World:
         self.is_shared = rng.random() < 0.35 if shared is None else shared
         self.events: list[dict[str, Any]] = []
         self.migrations: dict[str, Migration] = {}
-        self.corrupted, self.directory_away, self.traps = 0.0, 0.0, dict[str, str]()
+        self.corrupted = self.directory_away = self.disks_away = 0.0
+        self.traps: dict[str, str] = {}
         self._moves, self._busy_until, self._dead = 0, dict[Any, float](), set[Any]()
         names = [f"edge-{number}" for number in range(1, rng.randint(2, 3) + 1)]
         self.processes = {name: Process(name, self.loop) for name in ("centre", *names)}
         disk = Disk(shared=True)
         disks = {name: disk if self.is_shared else Disk() for name in names}
+        for one in disks.values():
+            one.trouble = self._disk_trouble
         self.directory = parts.directory(self._directory_trouble, disk.given if self.is_shared else None)
         self.disks = {name: parts.store(disks[name], name) for name in names}
         self.twins = [f"car-{number}" for number in range(1, rng.randint(1, 3) + 1)]
         for twin in self.twins:
             self._enrol(twin, rng.choice(names))
-        self.hosts = {name: parts.host(self.processes[name], self.disks[name], rng) for name in names}
-        asyncio.set_event_loop(None)
+        self.hosts: dict[str, SimulatedHost] = {}
+        self.centre: SimulatedCentre | None = None
+        self.missed: list[str] = []
         self.devices = [SimulatedDevice(self, twin, rng.randint(6, 16), rng.choice([0.0, 0.3, 0.6])) for twin in self.twins]
         self.is_stuck: list[str] = []
 
@@ -86,9 +96,10 @@ class World:
         await self.finish()
 
     async def begin(self) -> None:
-        """Starts the centre and the devices."""
-        self.centre = SimulatedCentre(self)
-        self.centre.process.spawn(self.centre.start())
+        """Starts hosts, centre and devices."""
+        for name in self.disks:
+            self._start(name)
+        self._start("centre")
         while not self.centre.is_ready:
             await asyncio.sleep(0.01)
         self._lives = [device.process.spawn(device.run()) for device in self.devices]
@@ -158,7 +169,7 @@ class World:
     def heal(self) -> None:
         """Nothing goes wrong any more; who is down comes back when it was to."""
         self.network.lost = self.network.doubled = self.network.reordered = self.network.slow = 0.0
-        self.corrupted = self.directory_away = 0.0
+        self.corrupted = self.directory_away = self.disks_away = 0.0
         self.traps.clear()
         self._mend(set(self.network.blocked))
 
@@ -180,12 +191,17 @@ class World:
             self.centre = SimulatedCentre(self)
             self.centre.process.spawn(self.centre.start())
         else:
-            self.hosts[name] = self._parts.host(self.processes[name], self.disks[name], self.rng)
+            try:
+                self.hosts[name] = self._parts.host(self.processes[name], self.disks[name], self.rng)
+            except StoreUnavailable:
+                self.processes[name].kill()
+                self.loop.call_later(0.1, self._start, name)
+                return
             self._join([name])
 
     def _join(self, names: Any) -> None:
         for name in names:
-            if self.centre.process.is_alive and self.centre.is_ready:
+            if self.centre is not None and self.centre.process.is_alive and self.centre.is_ready:
                 self.centre.process.spawn(self.centre.joined(name))
 
     def _given_up(self, name: str) -> None:
@@ -205,6 +221,10 @@ class World:
         if self.happens(chance):
             raise StoreUnavailable("the directory is away")
 
+    def _disk_trouble(self, when: str) -> None:
+        if self.happens(self.disks_away if when == "before" else self.disks_away / 3):
+            raise StoreUnavailable("the disk is away")
+
     def _thread(self, executor: Any, name: str, work: Callable[[], Any]) -> asyncio.Future:
         """Does in some time what a thread is to do, one thing after another. What a thread of a centre that was killed had begun may be done, at once
         or later, or not: its server may have it already."""
@@ -215,7 +235,7 @@ class World:
         when = max(self.loop.time(), self._busy_until.get(executor, 0.0)) + self.rng.uniform(0.0002, 0.008)
         self._busy_until[executor] = when
         if (victim := self.traps.pop(name, None)) is not None:
-            self.loop.call_soon(self.crash, victim, self.rng.uniform(0.01, 0.5))
+            self.loop.call_soon(self.crash, victim, self.rng.uniform(0.01, 0.2))
 
         def land() -> None:
             try:
@@ -229,7 +249,7 @@ class World:
             if executor not in self._dead:
                 land()
             elif self.happens(0.6):
-                self.loop.call_later(self.rng.uniform(0, 0.4), land)
+                self.loop.call_later(self.rng.uniform(0, 0.6), land)
 
         self.loop.call_at(when, run)
         return done
@@ -255,10 +275,12 @@ def drawn(world: World) -> None:
     if "partitions" in world.faults:
         at(rng.randint(1, 3), lambda: world.cut(_some_pairs(rng.choice(names), rng), rng.uniform(0.05, 1.2)))
     if "directory" in world.faults:
-        at(rng.randint(1, 3), lambda: _directory_away(world))
+        at(rng.randint(1, 3), lambda: _away(world, "directory_away"))
+    if "disks" in world.faults:
+        at(rng.randint(1, 2), lambda: _away(world, "disks_away"))
     if "traps" in world.faults:
         for _ in range(rng.randint(1, 3)):
-            world.traps[rng.choice(TRAPS)] = rng.choice(["centre", "centre", *names])
+            world.traps[rng.choice(TRAPS)] = rng.choice(["centre", "centre", "centre", *names])
 
 
 def _some_pairs(name: str, rng: random.Random) -> set[tuple[str, str]]:
@@ -266,6 +288,6 @@ def _some_pairs(name: str, rng: random.Random) -> set[tuple[str, str]]:
     return set(both) if rng.random() < 0.5 else {rng.choice(both)}
 
 
-def _directory_away(world: World) -> None:
-    world.directory_away = world.rng.choice([0.3, 0.9])
-    world.loop.call_later(world.rng.uniform(0.05, 0.5), setattr, world, "directory_away", 0.0)
+def _away(world: World, what: str) -> None:
+    setattr(world, what, world.rng.choice([0.1, 0.3, 0.9]))
+    world.loop.call_later(world.rng.uniform(0.05, 0.5), setattr, world, what, 0.0)

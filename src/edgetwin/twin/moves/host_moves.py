@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PART = 500
 """Entries that are written together, so that other twins need not wait long."""
+ENDED_KEPT = 10_000
+"""Moves whose end is remembered."""
 
 
 @dataclass
@@ -69,11 +71,13 @@ class HostMoves:
         self.frozen: dict[str, str] = {}
         self.followed: dict[str, _Followed] = {}
         self._copied: dict[str, _Copied] = {}
+        self._ended: dict[str, None] = {}
 
     def load(self) -> None:
         """Reads which twins are frozen. Where the store does not keep that, those that were stay so."""
         held = self._host.twins
         self.frozen = {twin: move for twin, move in self.frozen.items() if twin in held} | dict(self._host.store.leaving())
+        self.followed = {twin: followed for twin, followed in self.followed.items() if twin in held}
 
     @property
     def moving(self) -> set[str]:
@@ -93,6 +97,7 @@ class HostMoves:
             self.followed.pop(twin, None)
 
     async def reserve(self, twin: Twin, move: str) -> None:
+        self._still_open(move)
         if twin.kind not in self._host.kinds:
             raise Refused(409, f"{self.name} does not know the kind {twin.kind} of {twin.id}")
         if twin.id in self._host.twins:
@@ -100,6 +105,7 @@ class HostMoves:
 
     async def copy(self, twin: str, move: str) -> Parcel:
         def follow() -> Twin:
+            self._still_open(move)
             there = self._held(twin)
             if twin in self.frozen:
                 raise Refused(409, f"{twin} is frozen by the move {self.frozen[twin]}")
@@ -119,8 +125,11 @@ class HostMoves:
     async def stage(self, parcel: Parcel, move: str) -> None:
         await reached("host-stage")
         twin, base, entries = parcel
+        if (before := self._copied.get(twin.id)) is not None and before.move == move:
+            return
 
         def begin_anew() -> None:
+            self._still_open(move)
             self._copied.pop(twin.id, None)
             self._host.store.stage(Parcel(twin, base, entries[:PART]), move)
 
@@ -147,6 +156,7 @@ class HostMoves:
 
     async def freeze(self, twin: str, move: str, destination: str) -> Frozen:
         def work() -> Frozen:
+            self._still_open(move)
             if self._host.store.shared:
                 self.followed.setdefault(twin, _Followed(move))
             followed = self._following(twin, move)
@@ -168,7 +178,7 @@ class HostMoves:
 
         def work() -> str:
             there = self._add(frozen.tail, move)
-            copied = self._copied.get(twin)
+            copied = _Copied(move) if self._host.store.shared else self._copied.get(twin)
             if copied is None or copied.move != move:
                 raise self._no_copy(twin, move)
             return hash_of(there, copied.base, copied.sum)
@@ -196,6 +206,7 @@ class HostMoves:
 
     async def release(self, twin: str, move: str) -> None:
         def work() -> bool:
+            self._ends(twin, move)
             more = self._host.store.release(twin, move)
             if self.frozen.get(twin) == move or self._is_given_away(twin, move):
                 self.forget([twin])
@@ -210,15 +221,15 @@ class HostMoves:
     async def thaw(self, twin: str, move: str) -> None:
         def work() -> None:
             self._host.store.thaw(twin, move)
+            self._ends(twin, move)
             if self.frozen.get(twin) == move:
                 del self.frozen[twin]
-            if twin in self.followed and self.followed[twin].move == move:
-                del self.followed[twin]
 
         await self._do(work)
 
     async def discard(self, twin: str, move: str) -> None:
         def work() -> bool:
+            self._ends(twin, move)
             if twin in self._copied and self._copied[twin].move == move:
                 del self._copied[twin]
             return self._host.store.discard(twin, move)
@@ -251,6 +262,7 @@ class HostMoves:
 
     def _add(self, tail: Tail, move: str) -> Twin:
         """Adds a tail to a copy; returns the record as it is on disk after that. In the writer's thread."""
+        self._still_open(move)
         store, twin = self._host.store, tail.twin.id
         record = store.record(twin, move) if store.extend(tail, move) else None
         if record is None:
@@ -258,6 +270,18 @@ class HostMoves:
         if (copied := self._copied.get(twin)) is not None and copied.move == move and not store.shared:
             copied.add(store.found([_key(entry) for entry in tail.entries]))
         return record
+
+    def _ends(self, twin: str, move: str) -> None:
+        """The end of a move was heard of: what of it is asked for later, since it was held up on its way, is refused. In the writer's thread."""
+        self._ended[move] = None
+        if len(self._ended) > ENDED_KEPT:
+            del self._ended[next(iter(self._ended))]
+        if twin in self.followed and self.followed[twin].move == move:
+            del self.followed[twin]
+
+    def _still_open(self, move: str) -> None:
+        if move in self._ended:
+            raise Refused(409, f"the move {move} has ended at {self.name}")
 
     def _is_given_away(self, twin: str, move: str) -> bool:
         """Whether a shared store says that another host has a twin that is still served here."""
