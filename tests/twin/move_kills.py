@@ -65,61 +65,95 @@ def killed_at(deployment, points, told=lambda done: None, **load):
     """Kills members of a deployment at points, one after the other, under load. Its outcome, with Kills as `faults`."""
 
     async def faults(load):
-        kills = Kills([], [])
-        for done, point in enumerate(points):
-            await _kill(load, point, kills)
+        killer = _Killer(load)
+        for done, (point, following) in enumerate(zip(points, [*points[1:], None], strict=True)):
+            await killer.kill(point, following)
             told(done + 1)
-        return kills
+        return killer.kills
 
     outcome = judged_under(deployment, faults, **load)
     outcome.verdict.violations.extend(outcome.faults.wrong)
     return outcome
 
 
-async def _kill(load, point, kills):
-    """Starts the member anew with its failpoint armed, waits until that ends it, starts it again, and looks whether twins are where they must be."""
-    deployment = load.deployment
-    member = deployment.members[point.member]
-    await load.no_moves()
-    failpoint = ",".join(filter(None, [f"{point.failpoint}:kill", point.centre if member is deployment.centre else ""]))
-    if member is not deployment.centre and point.centre:
-        await _restart(deployment, deployment.centre, point.centre)
-    ended = await _restart(deployment, member, failpoint)
-    if not ended:
-        await asyncio.sleep(load.draw.uniform(0, 0.2))
-        load.moving.set()
+class _Killer:
+    """Kills members one at a time. `_armed`: failpoints of each that has some; a member that is killed is started again armed for the next kill, so
+    that it may end while it is still bringing to an end what the kill before left."""
+
+    def __init__(self, load):
+        self.kills = Kills([], [])
+        self._load, self._deployment, self._armed = load, load.deployment, {}
+
+    async def kill(self, point, following):
+        """Waits until a member ends by its failpoint, starts it again, and looks whether twins are where they must be."""
+        member = self._deployment.members[point.member]
+        await self._arm(point)
+        await asyncio.sleep(self._load.draw.uniform(0, 0.2))
+        self._load.moving.set()
         try:
-            await asyncio.wait_for(asyncio.to_thread(member.process.wait), REACHED_S)
+            await until(lambda: _ended(member), REACHED_S)
         except TimeoutError:
-            kills.wrong.append(f"{point.member} did not reach {point.failpoint} within {REACHED_S} s")
+            self.kills.wrong.append(f"{point} was not reached within {REACHED_S} s")
             member.kill()
-    if member.process.returncode != -signal.SIGKILL:
-        kills.wrong.append(f"{point}: ended with {member.process.returncode}: {member.log.read_text()[-500:]}")
-    load.moving.clear()
-    began = time.perf_counter()
-    places = await asyncio.to_thread(_open_places, deployment) if member is deployment.centre else []
-    await _restart(deployment, member, "")
-    if member is not deployment.centre and point.centre:
-        await _restart(deployment, deployment.centre, "")
-    await asyncio.to_thread(deployment.await_hosts)
-    kills.done.append(Kill(point.member, point.failpoint, time.perf_counter() - began, tuple(map(_state, places))))
-    for place in places:
-        kills.wrong += await _not_where_it_must_be(deployment, place, point)
+        if member.process.returncode != -signal.SIGKILL:
+            self.kills.wrong.append(f"{point}: ended with {member.process.returncode}: {member.log.read_text()[-500:]}")
+        self._load.moving.clear()
+        began = time.perf_counter()
+        places = await asyncio.to_thread(_open_places, self._deployment) if member is self._deployment.centre else []
+        self._armed[point.member] = "ended"
+        await self._arm(following if following is not None and following.member == point.member else None)
+        recovery_s = time.perf_counter() - began
+        for place in places:
+            self.kills.wrong.extend(await self._misplaced(place, point))
+        self.kills.done.append(Kill(point.member, point.failpoint, recovery_s, tuple(map(_state, places))))
+
+    async def _arm(self, point):
+        """Starts anew who is not armed as a point asks, and waits until all are there or somebody has ended by its failpoint."""
+        wanted = {}
+        if point is not None:
+            wanted = {CENTRE: point.centre, point.member: f"{point.failpoint}:kill"}
+            if point.member == CENTRE and point.centre:
+                wanted[CENTRE] += f",{point.centre}"
+        for name, member in self._deployment.members.items():
+            if self._armed.get(name, "") != wanted.get(name, ""):
+                await self._load.no_moves()
+                if member.process.poll() is None:
+                    await asyncio.to_thread(member.kill)
+                await self._start(member, wanted.get(name, ""))
+                self._armed[name] = wanted.get(name, "")
+        await until(self._are_there)
+
+    async def _start(self, member, failpoint):
+        try:
+            await asyncio.to_thread(member.start, True, failpoint)
+        except RuntimeError:
+            if not failpoint or member.process.returncode != -signal.SIGKILL:
+                raise
+
+    async def _are_there(self):
+        return self._has_ended() or await asyncio.to_thread(self._deployment.has_all)
+
+    def _has_ended(self):
+        return any(member.process.poll() is not None for member in self._deployment.members.values())
+
+    async def _misplaced(self, place, point):
+        """A twin that was moving is where it was, at its epoch; one that was handed over is where it was handed to. What is otherwise, in words."""
+        said = None
+
+        async def is_there():
+            nonlocal said
+            said = await asked(self._deployment.centre, "GET", f"/v1/twins/{place.twin}")
+            return self._has_ended() or (said[1].get("host"), said[1].get("epoch")) == (place.host, place.epoch)
+
+        try:
+            await until(is_there, 10)
+        except TimeoutError:
+            return [f"killed at {point}: the directory had {place}, and now it is {said}"]
+        return []
 
 
-async def _restart(deployment, member, failpoint):
-    """Kills a process if it runs and starts it anew; whether it ended by its failpoint before it was ready."""
-    if member.process.poll() is None:
-        await asyncio.to_thread(member.kill)
-    try:
-        await asyncio.to_thread(member.start, True, failpoint)
-    except RuntimeError:
-        if not failpoint or member.process.returncode != -signal.SIGKILL:
-            raise
-        return True
-    if member is not deployment.centre:
-        await asyncio.to_thread(deployment.await_hosts)
-    return False
+async def _ended(member):
+    return member.process.poll() is not None
 
 
 def _open_places(deployment):
@@ -129,18 +163,3 @@ def _open_places(deployment):
 
 def _state(place):
     return "moving" if place.is_moving else "handed over"
-
-
-async def _not_where_it_must_be(deployment, place, point):
-    """A twin that was moving is where it was, at its epoch; one that was handed over is where it was handed to. What is otherwise, in words."""
-
-    async def view():
-        status, twin = await asked(deployment.centre, "GET", f"/v1/twins/{place.twin}")
-        return status == 200 and (twin["host"], twin["epoch"]) == (place.host, place.epoch)
-
-    try:
-        await until(view, 10)
-    except TimeoutError:
-        said = await asked(deployment.centre, "GET", f"/v1/twins/{place.twin}")
-        return [f"killed at {point}: the directory had {place}, and now it is {said}"]
-    return []
