@@ -1,4 +1,4 @@
-"""Processes killed at every numbered step of moves and in every part that hosts have in them, under load; what each was killed at, and the verdict."""
+"""Processes killed under load at every numbered step of moves and in every part that hosts have in them."""
 
 import asyncio
 import signal
@@ -17,6 +17,11 @@ COPIED = ("copy", "stage", "tail", "extend")
 """What hosts are asked for only where a twin is copied."""
 TO_BE_UNDONE = "before-5:error"
 REACHED_S = 20
+
+
+LONGEST_S = 0.5
+MOST_TIMES = 6
+"""How often a failpoint is reached, at most, before it kills: up to then twins move."""
 
 
 class Point(NamedTuple):
@@ -82,7 +87,7 @@ class _Killer:
 
     def __init__(self, load):
         self.kills = Kills([], [])
-        self._load, self._deployment, self._armed = load, load.deployment, {}
+        self._load, self._deployment, self._armed, self._actions = load, load.deployment, {}, {}
 
     async def kill(self, point, following):
         """Waits until a member ends by its failpoint, starts it again, and looks whether twins are where they must be."""
@@ -90,6 +95,9 @@ class _Killer:
         await self._arm(point)
         await asyncio.sleep(self._load.draw.uniform(0, 0.2))
         self._load.moving.set()
+        if not point.failpoint:
+            await asyncio.sleep(self._load.draw.uniform(0, LONGEST_S))
+            member.kill()
         try:
             await until(lambda: _ended(member), REACHED_S)
         except TimeoutError:
@@ -111,9 +119,10 @@ class _Killer:
         """Starts anew who is not armed as a point asks, and waits until all are there or somebody has ended by its failpoint."""
         wanted = {}
         if point is not None:
-            wanted = {CENTRE: point.centre, point.member: f"{point.failpoint}:kill"}
-            if point.member == CENTRE and point.centre:
-                wanted[CENTRE] += f",{point.centre}"
+            wanted[CENTRE] = point.centre
+        if point is not None and point.failpoint:
+            parts = [self._action(point), *([point.centre] if point.member == CENTRE and point.centre else [])]
+            wanted[point.member] = ",".join(parts)
         for name, member in self._deployment.members.items():
             if self._armed.get(name, "") != wanted.get(name, ""):
                 await self._load.no_moves()
@@ -122,6 +131,10 @@ class _Killer:
                 await self._start(member, wanted.get(name, ""))
                 self._armed[name] = wanted.get(name, "")
         await until(self._are_there)
+
+    def _action(self, point):
+        """Kills when the point is reached for the nth time. The same for the same point, since it is asked again."""
+        return self._actions.setdefault(point, f"{point.failpoint}:kill={self._load.draw.randint(1, MOST_TIMES)}")
 
     async def _start(self, member, failpoint):
         try:

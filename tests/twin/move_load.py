@@ -91,8 +91,9 @@ async def asked(service, method, path, body=None, timeout_s=15.0):
             try:
                 writer.write(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
                 answer = await reader.readuntil(b"\r\n\r\n")
-                length = int(answer.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-                return int(answer.split(b" ", 2)[1]), json.loads(await reader.readexactly(length) or b"{}")
+                _, _, length = answer.lower().partition(b"content-length:")
+                said = await reader.readexactly(int(length.split(b"\r\n")[0] or 0))
+                return int(answer.split(b" ", 2)[1]), json.loads(said or b"{}")
             finally:
                 writer.close()
     return 0, {}
