@@ -1,7 +1,6 @@
 """Services of twins that tests start: a centre, with its edge hosts in its process or in processes of their own, over files or over one database;
 and what is in their stores once they have stopped."""
 
-import sys
 import time
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -9,20 +8,10 @@ from typing import NamedTuple
 from edgetwin.twin.moves.directory import SQLiteDirectory
 from edgetwin.twin.stores.sqlite import SQLiteStore
 from twin.hosts import logs
-from twin.service import ServiceProcess
+from twin.service import HostProcess, ServiceProcess
 
 CENTRE = "centre"
 EDGE = ("edge-1", "edge-2", "edge-3")
-
-
-class HostProcess(ServiceProcess):
-    """`edgetwin host` over a file in a folder, or with `--store` over a database."""
-
-    def __init__(self, name, centre, data, *options, program=("-m", "edgetwin"), environment=None):
-        super().__init__(data, environment=environment)
-        self.log = data.parent / f"{data.name}-{name}.log"
-        given = ["--centre", centre.url, "--data", str(data), "--listen", f"127.0.0.1:{self.port}", *options]
-        self._command = [sys.executable, *program, "host", name, *given]
 
 
 class Held(NamedTuple):
@@ -42,7 +31,7 @@ class Deployment:
     def __init__(self, folder, address=None, processes=False, program=("-m", "edgetwin"), edge=EDGE):
         self.data, self.address, self.edge = folder / "twins", address, edge
         store = () if address is None else ("--store", address)
-        inside = [] if processes else [part for name in edge for part in ("--host", name)]
+        inside = ["--empty-host"] if processes else [part for name in edge for part in ("--host", name)]
         self.centre = ServiceProcess(self.data, *store, *inside, program=program)
         self.members = {CENTRE: self.centre}
         if processes:
