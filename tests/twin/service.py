@@ -23,11 +23,12 @@ class Process:
         self._environment = {**os.environ, **(environment or {})}
         self.process = None
 
-    def start(self, wait=True):
-        """Starts it; returns seconds until it was ready."""
+    def start(self, wait=True, failpoint=""):
+        """Starts it, with failpoints armed; returns seconds until it was ready."""
         began = time.perf_counter()
+        environment = {**self._environment, "EDGETWIN_FAILPOINT": failpoint}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._environment)
+            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=environment)
         while wait:
             if self.process.poll() is not None:
                 raise RuntimeError(f"ended with {self.process.returncode}: {self.log.read_text()[-2000:]}")

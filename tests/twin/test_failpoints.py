@@ -33,12 +33,13 @@ def test_actions_are_read_by_the_name_of_their_failpoint():
     [
         ("befor-5:kill", "no failpoint 'befor-5' (did you mean before-5?)"),
         ("before-8:kill", "no failpoint 'before-8'"),
-        ("before-5:explode", "kill, error, or sleep=SECONDS"),
-        ("before-5", "kill, error, or sleep=SECONDS"),
-        ("before-5:sleep", "kill, error, or sleep=SECONDS"),
-        ("before-5:sleep=-1", "kill, error, or sleep=SECONDS"),
-        ("before-5:sleep=nan", "kill, error, or sleep=SECONDS"),
-        ("before-5:kill=3", "kill, error, or sleep=SECONDS"),
+        ("before-5:explode", "kill, kill=TIMES, error, or sleep=SECONDS"),
+        ("before-5", "kill, kill=TIMES, error, or sleep=SECONDS"),
+        ("before-5:sleep", "kill, kill=TIMES, error, or sleep=SECONDS"),
+        ("before-5:sleep=-1", "kill, kill=TIMES, error, or sleep=SECONDS"),
+        ("before-5:sleep=nan", "kill, kill=TIMES, error, or sleep=SECONDS"),
+        ("before-5:kill=0", "kill, kill=TIMES, error, or sleep=SECONDS"),
+        ("before-5:error=3", "kill, kill=TIMES, error, or sleep=SECONDS"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(text, said):
@@ -78,11 +79,12 @@ def test_sleep_waits_and_lets_the_loop_run_meanwhile():
     assert asyncio.run(main()) > 5
 
 
-def test_kill_ends_the_process_at_once():
-    script = "from edgetwin.twin.moves import failpoints; failpoints.arm(); failpoints.hit('before-5'); print('alive')"
+@pytest.mark.parametrize(("action", "lived_through"), [("kill", 0), ("kill=3", 2)])
+def test_kill_ends_the_process_at_once(action, lived_through):
+    script = "from edgetwin.twin.moves import failpoints as f; f.arm(); [(f.hit('before-5'), print('alive', flush=True)) for _ in range(5)]"
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={"EDGETWIN_FAILPOINT": "before-5:kill", "PYTHONPATH": ":".join(sys.path)},
+        env={"EDGETWIN_FAILPOINT": f"before-5:{action}", "PYTHONPATH": ":".join(sys.path)},
         capture_output=True,
     )
-    assert done.returncode == -signal.SIGKILL and done.stdout == b""
+    assert done.returncode == -signal.SIGKILL and done.stdout == b"alive\n" * lived_through

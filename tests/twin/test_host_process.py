@@ -213,6 +213,14 @@ def test_a_centre_that_starts_before_its_hosts_says_that_twins_wait(tmp_path):
     with service:
         assert service.refused("GET", "/v1/twins/car") == (503, "twin 'car' waits for its host edge, which is away")
         assert send(service, update("car", 1))[0]["status"] == "retry"
+
+        async def greeted():
+            async with connect(f"ws://127.0.0.1:{service.port}/v1/stream?device=car") as socket:
+                with pytest.raises(ConnectionClosed) as closed:
+                    await socket.recv()
+            return closed.value.rcvd.code
+
+        assert asyncio.run(greeted()) == 1013
         host.start()
         host.linked()
         assert send(service, update("car", 1))[0]["status"] == "applied"

@@ -16,6 +16,7 @@ from edgetwin.twin import logs
 from edgetwin.twin.http import app
 from edgetwin.twin.kinds import DEFAULT_KINDS, read_kinds
 from edgetwin.twin.messages import NAME
+from edgetwin.twin.moves import failpoints
 from edgetwin.twin.moves.directory import SQLiteDirectory
 from edgetwin.twin.moves.place import Directory
 from edgetwin.twin.service import Service
@@ -94,7 +95,9 @@ def address(listen: str, token: str | None) -> tuple[str, int]:
 
 
 def serve(application: ASGIApp, host: str, port: int, log_level: str = "info", bound: socket.socket | None = None) -> None:
-    """Serves until SIGINT or SIGTERM; then takes no more, answers what is under way, and closes the stores. bound: a socket that is bound already."""
+    """Serves until SIGINT or SIGTERM; then takes no more, answers what is under way, and closes the stores. bound: a socket that is bound already.
+    Raises InputError for failpoints without sense."""
+    failpoints.arm()
     logs.set_up(log_level)
     gc.set_threshold(100_000, 50, 100)  # twins are no garbage: looking through them all at the usual rate costs pauses of 100 ms
     config = uvicorn.Config(

@@ -21,7 +21,7 @@ from edgetwin.twin.record import Twin
 from edgetwin.twin.refusal import Refused
 
 IN_FLIGHT = 16
-UNKNOWN_DEVICE, MOVED, TOO_BIG = 4404, 4307, 1009
+UNKNOWN_DEVICE, MOVED, TOO_BIG, TRY_AGAIN = 4404, 4307, 1009, 1013
 ELSEWHERE = 421
 """The status of Refused for a twin that another host holds."""
 
@@ -33,7 +33,8 @@ class Front(Protocol):
     """Where `desired.ID` is told when that has changed, or the twin has left."""
 
     def twin(self, twin_id: str) -> Twin:
-        """A twin. Raises Refused, of status `ELSEWHERE` for one that is to be asked for at the centre."""
+        """A twin. Raises Refused, of status 404 where there is none, `ELSEWHERE` for one that is to be asked for at the centre, or another where
+        it cannot be told now."""
 
     async def take(self, lines: Sequence[bytes], sender: str | None = None) -> list[Ack]:
         """Acknowledgements of messages in their order."""
@@ -64,7 +65,7 @@ def stream(front: Front, where: Callable[[str], str | None] = lambda device: Non
                 raise WebSocketDisconnect
         except* Refused as refused:
             first: Any = refused.exceptions[0]
-            await socket.close(MOVED if first.status == ELSEWHERE else UNKNOWN_DEVICE, str(first)[:120])
+            await socket.close({404: UNKNOWN_DEVICE, ELSEWHERE: MOVED}.get(first.status, TRY_AGAIN), str(first)[:120])
         except* TooMany as many:
             await socket.close(TOO_BIG, str(many.exceptions[0])[:120])
         except* WebSocketDisconnect:

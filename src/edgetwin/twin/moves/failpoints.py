@@ -1,6 +1,7 @@
 """Named places in a move where tests make something go wrong: `EDGETWIN_FAILPOINT=before-5:kill`, several joined by commas.
 
-`kill` ends this process at once, as `kill -9` does; `error` raises `Failed`; `sleep=S` waits S seconds. The coordinator has `before-1` to
+`kill` ends this process at once, as `kill -9` does, `kill=N` when it comes there for the Nth time; `error` raises `Failed`; `sleep=S` waits S
+seconds. The coordinator has `before-1` to
 `after-7`, one pair for each step of a move; a host has `host-X` as it begins the part X of a move, and `host-X-done` when that is durable.
 """
 
@@ -9,6 +10,7 @@ import math
 import os
 import signal
 import time
+from collections import Counter
 from typing import NamedTuple
 
 from edgetwin.errors import InputError, did_you_mean
@@ -26,13 +28,15 @@ class Failed(Exception):
 
 
 class Action(NamedTuple):
-    """What happens at a failpoint. sleep_s: of `sleep`."""
+    """What happens at a failpoint. sleep_s: of `sleep`. times: how often it must be reached before it happens."""
 
     name: str
     sleep_s: float = 0.0
+    times: int = 1
 
 
 _armed: dict[str, Action] = {}
+_reached: Counter[str] = Counter()
 
 
 def read(text: str) -> dict[str, Action]:
@@ -44,6 +48,7 @@ def arm(text: str | None = None) -> None:
     """Sets the failpoints of this process, in place of those before; without `text` as the environment says. Raises InputError."""
     actions = read(os.environ.get(VARIABLE, "") if text is None else text)
     _armed.clear()
+    _reached.clear()
     _armed.update(actions)
 
 
@@ -62,6 +67,9 @@ async def reached(name: str) -> None:
 
 
 def _act(action: Action, name: str) -> None:
+    _reached[name] += 1
+    if _reached[name] < action.times:
+        return
     if action.name == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if action.name == "error":
@@ -72,13 +80,15 @@ def _one(text: str) -> tuple[str, Action]:
     name, _, action = text.partition(":")
     if name not in NAMES:
         raise InputError(f"{VARIABLE}: no failpoint {name!r}{did_you_mean(name, NAMES)}")
-    what, _, seconds = action.partition("=")
+    what, _, number = action.partition("=")
     if action in ("kill", "error"):
         return name, Action(action)
+    if what == "kill" and number.isdecimal() and int(number) > 0:
+        return name, Action(what, times=int(number))
     try:
-        sleep_s = float(seconds)
+        sleep_s = float(number)
     except ValueError:
         sleep_s = math.nan
     if what != "sleep" or not 0 <= sleep_s < math.inf:
-        raise InputError(f"{VARIABLE}: {name}:{action}: kill, error, or sleep=SECONDS")
+        raise InputError(f"{VARIABLE}: {name}:{action}: kill, kill=TIMES, error, or sleep=SECONDS")
     return name, Action("sleep", sleep_s)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from edgetwin.twin.moves.endpoint import Away, Frozen, OpenMove
 from edgetwin.twin.moves.failpoints import reached
@@ -15,6 +16,9 @@ from edgetwin.twin.stores.store import Conflict, Key, StoreUnavailable
 
 if TYPE_CHECKING:
     from edgetwin.twin.host import Host
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 PART = 500
 """Entries that are written together, so that other twins need not wait long."""
@@ -63,6 +67,19 @@ class _Copied:
         self.sum += sum_of(new)
 
 
+def _between_failpoints(call: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """A call of an endpoint between its failpoints `host-CALL` and `host-CALL-done`."""
+
+    @wraps(call)
+    async def made(*values: P.args, **named: P.kwargs) -> T:
+        await reached(f"host-{call.__name__}")
+        answer = await call(*values, **named)
+        await reached(f"host-{call.__name__}-done")
+        return answer
+
+    return made
+
+
 class HostMoves:
     """A host's part in moves. `frozen` are its twins that take no changes, each with its move; `followed` those that are being copied."""
 
@@ -96,6 +113,7 @@ class HostMoves:
             self.frozen.pop(twin, None)
             self.followed.pop(twin, None)
 
+    @_between_failpoints
     async def reserve(self, twin: Twin, move: str) -> None:
         self._still_open(move)
         if twin.kind not in self._host.kinds:
@@ -103,6 +121,7 @@ class HostMoves:
         if twin.id in self._host.twins:
             raise Refused(409, f"{self.name} holds {twin.id} already")
 
+    @_between_failpoints
     async def copy(self, twin: str, move: str) -> Parcel:
         def follow() -> Twin:
             self._still_open(move)
@@ -122,8 +141,8 @@ class HostMoves:
         followed.tell(parcel.entries)
         return parcel
 
+    @_between_failpoints
     async def stage(self, parcel: Parcel, move: str) -> None:
-        await reached("host-stage")
         twin, base, entries = parcel
         if (before := self._copied.get(twin.id)) is not None and before.move == move:
             return
@@ -145,15 +164,17 @@ class HostMoves:
         copied = _Copied(move, there.base)
         copied.add(there.entries)
         self._copied[twin.id] = copied
-        await reached("host-stage-done")
 
+    @_between_failpoints
     async def tail(self, twin: str, move: str) -> Tail:
         return await self._do(lambda: self._following(twin, move).tail(self._held(twin)))
 
+    @_between_failpoints
     async def extend(self, tail: Tail, move: str) -> None:
         for begin in range(0, max(len(tail.entries), 1), PART):
             await self._extend(Tail(tail.twin, tail.entries[begin : begin + PART]), move)
 
+    @_between_failpoints
     async def freeze(self, twin: str, move: str, destination: str) -> Frozen:
         def work() -> Frozen:
             self._still_open(move)
@@ -168,11 +189,9 @@ class HostMoves:
                 followed.frozen = Frozen(tail := followed.tail(there), hash_of(tail.twin, followed.base, followed.sum))
             return followed.frozen
 
-        await reached("host-freeze")
-        frozen = await self._do(work)
-        await reached("host-freeze-done")
-        return frozen
+        return await self._do(work)
 
+    @_between_failpoints
     async def verify(self, frozen: Frozen, move: str) -> None:
         twin = frozen.tail.twin.id
 
@@ -183,11 +202,10 @@ class HostMoves:
                 raise self._no_copy(twin, move)
             return hash_of(there, copied.base, copied.sum)
 
-        await reached("host-verify")
         if (found := await self._do(work)) != frozen.hash:
             raise Refused(409, f"the copy of {twin} at {self.name} has hash {found[:12]}…, not {frozen.hash[:12]}…")
-        await reached("host-verify-done")
 
+    @_between_failpoints
     async def activate(self, twin: str, move: str, epoch: int) -> Twin:
         def work() -> Twin:
             there = self._host.twins.get(twin)
@@ -199,11 +217,9 @@ class HostMoves:
             self._copied.pop(twin, None)
             return there
 
-        await reached("host-activate")
-        active = await self._do(work)
-        await reached("host-activate-done")
-        return active
+        return await self._do(work)
 
+    @_between_failpoints
     async def release(self, twin: str, move: str) -> None:
         def work() -> bool:
             self._ends(twin, move)
@@ -213,11 +229,10 @@ class HostMoves:
                 self._host.drop([twin])
             return more
 
-        await reached("host-release")
         while await self._do(work):
             pass
-        await reached("host-release-done")
 
+    @_between_failpoints
     async def thaw(self, twin: str, move: str) -> None:
         def work() -> None:
             self._host.store.thaw(twin, move)
@@ -227,6 +242,7 @@ class HostMoves:
 
         await self._do(work)
 
+    @_between_failpoints
     async def discard(self, twin: str, move: str) -> None:
         def work() -> bool:
             self._ends(twin, move)
