@@ -1,4 +1,4 @@
-"""The directory of places in a file of its own, for hosts that each have a store of their own: every change is one statement, on disk when it returns."""
+"""The directory of places in a file of its own, for hosts with stores of their own. A change is one statement, on disk when it returns."""
 
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ ENROL = "INSERT INTO places (twin, host, epoch) VALUES (?, ?, ?) ON CONFLICT DO 
 BEGIN = "UPDATE places SET move = ?, destination = ? WHERE twin = ? AND host = ? AND epoch = ? AND move IS NULL"
 COMMIT = (
     "UPDATE places SET host = destination, epoch = epoch + 1, source = host, destination = NULL "
-    f"WHERE twin = ? AND move = ? AND destination IS NOT NULL RETURNING {COLUMNS}"
+    "WHERE twin = ? AND move = ? AND destination IS NOT NULL"
 )
 ABORT = "UPDATE places SET move = NULL, destination = NULL WHERE twin = ? AND move = ? AND destination IS NOT NULL"
 RELEASE = "UPDATE places SET move = NULL, source = NULL WHERE twin = ? AND move = ? AND source IS NOT NULL"
@@ -55,18 +55,14 @@ class SQLiteDirectory:
             return next((Place(*row) for row in found), None)
 
     def enrol(self, twin: str, host: str, epoch: int = 1) -> Place:
-        with self._run(ENROL, twin, host, epoch) as found:
-            new = found.rowcount > 0
-        there = None if new else self.place(twin)
-        return there or Place(twin, host, epoch)
+        self._changed(ENROL, twin, host, epoch)
+        return self.place(twin) or Place(twin, host, epoch)
 
     def begin(self, place: Place, move: str, destination: str) -> bool:
         return place.move is None and self._changed(BEGIN, move, destination, place.twin, place.host, place.epoch)
 
     def commit(self, twin: str, move: str) -> Place | None:
-        with self._run(COMMIT, twin, move) as found:
-            row = next(iter(found.fetchall()), None)  # it is committed once all rows are read
-            return None if row is None else Place(*row)
+        return self.place(twin) if self._changed(COMMIT, twin, move) else None
 
     def abort(self, twin: str, move: str) -> bool:
         return self._changed(ABORT, twin, move)
