@@ -77,7 +77,7 @@ class Pair:
 
         with suppress(OSError, Broken):
             beat = {"available": True, "pending": 0, "fenced": 0}
-            await self.host_end.run(take(), beat=lambda: beat, patience_s=60.0)
+            await self.host_end.run(take(), beat=lambda: self.teller.flush_if_room() or beat, patience_s=60.0)
 
 
 @asynccontextmanager

@@ -9,12 +9,16 @@ import time
 from pathlib import Path
 
 import pytest
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidStatus
+from websockets.http11 import Response
 
 from edgetwin.errors import InputError
 from edgetwin.twin.devices.blocking import BlockingDevice
 from edgetwin.twin.devices.client import Device, OutboxFull, Unacknowledged
 from edgetwin.twin.devices.outbox import Message, Outbox
 from edgetwin.twin.messages import Ack
+from edgetwin.twin.refusal import Refused
 from twin.live import Live, until
 
 
@@ -271,3 +275,64 @@ def test_a_file_that_is_no_outbox_is_refused(tmp_path):
 def test_addresses_and_names_without_sense_are_refused(url, name):
     with pytest.raises(InputError):
         Device(url, name)
+
+
+def away_for(live, times):
+    """Lets the service say `times` times that the twin is elsewhere; returns the count of times that it was asked."""
+    there, asked = live.centre.twin, []
+
+    def twin(name):
+        asked.append(name)
+        if len(asked) <= times:
+            raise Refused(421, f"{name}: ask the centre")
+        return there(name)
+
+    live.centre.twin = twin
+    return asked
+
+
+def test_a_twin_that_left_is_asked_for_at_once(live, monkeypatch):
+    monkeypatch.setattr("edgetwin.twin.devices.client.PAUSE_S", (60.0, 60.0))
+    live.do(live.centre.enrol("car", "vehicle"))
+
+    async def main():
+        async with Device(live.url, "car") as car:
+            await car.report({"x_m": 1, "y_m": 1}, wait=True)
+            asked = away_for(live, 1)
+            await asyncio.to_thread(live.do, live.centre.bus.publish("desired.car", b"{}"))
+            await asyncio.to_thread(until, lambda: len(asked) >= 2, 20)
+            async with asyncio.timeout(20):
+                assert (await car.report({"x_m": 2, "y_m": 1}, wait=True)).revision == 2
+
+    asyncio.run(main())
+
+
+def test_a_twin_that_is_nowhere_is_asked_for_after_a_pause(live):
+    live.do(live.centre.enrol("car", "vehicle"))
+
+    async def main():
+        asked = away_for(live, 4)
+        async with Device(live.url, "car") as car:
+            await car.report({"x_m": 1, "y_m": 1}, wait=True)
+            return asked
+
+    began = time.perf_counter()
+    assert len(asyncio.run(main())) == 5
+    assert time.perf_counter() - began > 0.05 + 0.1 + 0.2 + 0.4
+
+
+def test_a_redirect_from_https_to_http_is_not_followed(monkeypatch):
+    opened = []
+
+    async def open_(self, address):
+        opened.append(address)
+        raise InvalidStatus(Response(307, "", Headers(Location="ws://elsewhere/v1/stream?device=car")))
+
+    monkeypatch.setattr(Device, "_open", open_)
+    for url, followed in (("http://centre", True), ("https://centre", False)):
+        opened.clear()
+        with pytest.raises(InvalidStatus):
+            asyncio.run(Device(url, "car")._connect())
+        assert (
+            opened == [f"ws{url.removeprefix('http')}/v1/stream?device=car"] + ["ws://elsewhere/v1/stream?device=car"] * followed
+        )

@@ -10,7 +10,7 @@ from edgetwin.twin.host import Host
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.link import frames as frames_
 from edgetwin.twin.link.calls import CALLS
-from edgetwin.twin.link.connection import Broken
+from edgetwin.twin.link.connection import Broken, Parts
 from edgetwin.twin.link.frames import FRAME_BYTES, Assembly, Garbled, frames
 from edgetwin.twin.messages import Bad, Quarantined
 from edgetwin.twin.moves.endpoint import Away, Endpoint, Frozen, OpenMove
@@ -342,7 +342,10 @@ def test_anything_else_that_is_not_known_ends_the_link(head, body):
     assert isinstance(asyncio.run(main()), Garbled)
 
 
-def test_what_is_acknowledged_is_in_the_mirror_and_so_is_what_comes_by_other_ways(tmp_path):
+@pytest.mark.parametrize("room_bytes", [2**19, 0])
+def test_what_is_acknowledged_is_in_the_mirror_and_so_is_what_comes_by_other_ways(tmp_path, monkeypatch, room_bytes):
+    monkeypatch.setattr("edgetwin.twin.link.teller.ROOM_BYTES", room_bytes)
+
     async def main():
         pairs = []
         host = Host(
@@ -380,3 +383,30 @@ def test_what_is_acknowledged_is_in_the_mirror_and_so_is_what_comes_by_other_way
             await host.close()
 
     asyncio.run(main())
+
+
+def test_changes_that_find_no_room_are_told_once_there_is(tmp_path, monkeypatch):
+    async def main():
+        host = Scripted()
+        async with linked(host) as pair:
+            monkeypatch.setattr("edgetwin.twin.link.teller.ROOM_BYTES", 0)
+            for revision in range(3):
+                host.twins["car-1"] = TWIN._replace(revision=revision)
+                pair.teller.changed(["car-1"])
+            assert pair.remote.twins == {}
+            heard = []
+            pair.remote.changed = lambda twins: heard.extend(twin.revision for twin in twins)
+            monkeypatch.setattr("edgetwin.twin.link.teller.ROOM_BYTES", 2**19)
+            async with asyncio.timeout(20):
+                while not heard:
+                    await asyncio.sleep(0.01)
+            return heard
+
+    assert asyncio.run(main()) == [2]
+
+
+def test_entries_without_all_their_parts_are_none():
+    parts = Parts()
+    parts.add(7, b"[]")
+    assert parts.take(7, 2) is None
+    assert parts.take(7, 0) == []

@@ -6,7 +6,7 @@ The centre is a host too: a message of a device that is not enrolled is put asid
 import asyncio
 import heapq
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -224,14 +224,21 @@ class Centre:
         await self.moves.resolve(host.name)
 
     async def give(self, host: str, to: Mapping[str, str]) -> list[Place]:
-        """Gives twins of a host that is gone to others of the same store, and has these serve them. Raises InputError where stores are not shared."""
-        places = await self._ask("fail_over", host, to)
+        """Gives twins of a host that is gone to others of the same store, and has these serve them; repeated, it goes on where it was interrupted.
+        Returns their new places. Raises InputError where stores are not shared, StoreUnavailable."""
+        await self._ask("fail_over", host, to)
+        there = [place for place in await self._ask("places") if place.twin in to]
+        for twin_id in to.keys() - {place.twin for place in there}:  # an enrolment that was not finished
+            self.homes.remove(twin_id)
+        places = [place for place in there if place.host != host]
         chosen: dict[str, list[str]] = {}
         for place in places:
             chosen.setdefault(place.host, []).append(place.twin)
-            self.homes.set(place.twin, place.host)
         for name, ids in chosen.items():
-            await self._host(name).adopt(ids)
+            with suppress(Full):  # who cannot take them up now is asked again
+                await self._host(name).adopt(ids)
+            for twin_id in ids:  # until now they were shown as last heard of
+                self.homes.set(twin_id, name)
         return places
 
     def twins_at(self, host: str) -> list[str]:

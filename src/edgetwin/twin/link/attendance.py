@@ -52,7 +52,7 @@ class Attendance:
             remote.changed(twins[begin : begin + TOLD_AT_ONCE])
             await asyncio.sleep(0)
 
-    async def _left(self, remote: RemoteHost) -> None:
+    def _left(self, remote: RemoteHost) -> None:
         self._expect(remote.name, 0.0 if remote.was_silent else LEASE_S)
 
     def _expect(self, name: str, grace_s: float) -> None:
@@ -65,11 +65,14 @@ class Attendance:
     async def _replace(self, name: str, grace_s: float) -> None:
         """Has others serve a host's twins unless it comes back, however long that takes."""
         await asyncio.sleep(grace_s)
+        said = ""
         while name not in self.door.hosts:
             async with self.door.closed_to(name) as is_closed:
                 try:
                     if is_closed and await fail_over(self._centre, name):
                         return
                 except (Full, StoreUnavailable) as error:
-                    log.warning("twins of a host that is away cannot be given to others now", host=name, error=str(error))
+                    if str(error) != said:
+                        log.warning("twins of a host that is away cannot be given to others now", host=name, error=str(error))
+                    said = str(error)
             await asyncio.sleep(AGAIN_S)

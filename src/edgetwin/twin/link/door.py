@@ -22,14 +22,19 @@ REFUSED, GARBLED = 4409, 4400
 
 log = structlog.get_logger("edgetwin.twin.link")
 
-Told = Callable[[RemoteHost], Awaitable[None]]
-
 
 class Door:
     """own: names of hosts in the centre's process. place: the centre's store. joined: called when a host has listed its twins; where it raises, the
-    link is ended. left: called when its link is no more, whether it had joined or not; until it has returned, no host of that name is let in."""
+    link is ended. left: called when its link is no more, whether it had joined or not."""
 
-    def __init__(self, own: Collection[str], kinds: Mapping[str, Kind], place: str, joined: Told, left: Told):
+    def __init__(
+        self,
+        own: Collection[str],
+        kinds: Mapping[str, Kind],
+        place: str,
+        joined: Callable[[RemoteHost], Awaitable[None]],
+        left: Callable[[RemoteHost], None],
+    ):
         self._own, self._kinds, self._place, self._joined, self._left = own, digest_of(kinds), place, joined, left
         self._there: dict[str, RemoteHost] = {}
         self._held: set[str] = set()
@@ -102,10 +107,8 @@ class Door:
             log.warning("a host is away", host=offer.name, error=why)
             with suppress(RuntimeError, OSError, WebSocketDisconnect):
                 await socket.close(code, why[:120])
-            try:
-                await asyncio.shield(self._left(remote))
-            finally:
-                del self._there[offer.name]
+            del self._there[offer.name]
+            self._left(remote)
 
     async def _join(self, connection: Connection, remote: RemoteHost) -> None:
         await remote.listed.wait()

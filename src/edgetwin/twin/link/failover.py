@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import structlog
 
 from edgetwin.twin.centre import Centre
+from edgetwin.twin.refusal import Full
 from edgetwin.twin.stores.store import is_postgres
 
 log = structlog.get_logger("edgetwin.twin.link")
@@ -12,18 +13,14 @@ log = structlog.get_logger("edgetwin.twin.link")
 
 async def fail_over(centre: Centre, lost: str) -> bool:
     """Gives the twins of a lost host to others of the centre's database, and has those serve what was given to them before and did not arrive.
-    Returns whether all is done. Raises Full, StoreUnavailable; what was given until then stays given."""
+    Returns whether all is done. Raises Full where there is nobody, StoreUnavailable; what was given until then stays given."""
     able = heirs(centre, lost)
     if twins := centre.twins_at(lost):
         if not able:
-            return False
-        places = await centre.give(lost, shares(twins, able))
-        log.warning(
-            "twins of a host that is away are served by others",
-            host=lost,
-            twins=len(places),
-            by=sorted({one.host for one in places}),
-        )
+            raise Full("there is no other host of its database that takes twins now")
+        if places := await centre.give(lost, shares(twins, able)):
+            by = sorted({place.host for place in places})
+            log.warning("twins of a host that is away are served by others", host=lost, twins=len(places), by=by)
     for name in able:
         held = centre.hosts[name].twins
         if astray := [twin for twin in centre.twins_at(name) if twin not in held]:

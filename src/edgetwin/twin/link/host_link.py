@@ -95,6 +95,7 @@ class HostLink:
             raise
 
     def _beat(self) -> dict[str, Any]:
+        self._teller.flush_if_room()
         return {"available": self._host.available, "pending": self._host.pending, "fenced": self._host.fenced_writes}
 
     async def _obey(self, connection: Connection) -> None:

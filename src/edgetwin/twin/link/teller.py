@@ -23,11 +23,16 @@ class Teller:
         self._connection: Connection | None = None
 
     def changed(self, ids: Iterable[str]) -> None:
-        """Notes twins that came, changed or left, and tells of them where there is room. What is noted stays until it is told."""
+        """Notes twins that came, changed or left, and tells of them where there is room. The rest is told with the next
+        acknowledgement, or the next beat that finds room."""
         if self._connection is None:
             return
         self._news.update(dict.fromkeys(ids))
-        if self._connection.waiting_bytes < ROOM_BYTES:
+        self.flush_if_room()
+
+    def flush_if_room(self) -> None:
+        """Tells what is noted, unless much waits to be sent already."""
+        if self._connection is not None and self._connection.waiting_bytes < ROOM_BYTES:
             self.flush()
 
     def flush(self) -> None:
