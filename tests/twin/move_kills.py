@@ -6,8 +6,9 @@ import time
 from typing import NamedTuple
 
 from edgetwin.twin.moves.failpoints import HOST_CALLS
+from edgetwin.twin.moves.migration import STEPS as STEP_NAMES
 from twin.deployments import CENTRE
-from twin.move_load import asked, judged_under, until
+from twin.move_load import asked, judged_under, settled, until
 
 STEPS = tuple(f"{when}-{step}" for step in range(1, 8) for when in ("before", "after"))
 PARTS = tuple(f"host-{call}{done}" for call in HOST_CALLS for done in ("", "-done"))
@@ -19,7 +20,7 @@ TO_BE_UNDONE = "before-5:error"
 REACHED_S = 20
 
 
-LONGEST_S = 0.5
+LONGEST_S = HELD_S = 0.3
 MOST_TIMES = 6
 """How often a failpoint is reached, at most, before it kills: up to then twins move."""
 
@@ -49,20 +50,15 @@ class Kills(NamedTuple):
     wrong: list[str]
 
 
-def points_in_one_process():
-    """Every failpoint there is, in a service of one process."""
-    parts = [Point(CENTRE, part, TO_BE_UNDONE if part.split("-")[1] in UNDONE else "") for part in PARTS]
-    return [*(Point(CENTRE, step) for step in STEPS), *parts]
-
-
-def points_in_processes(host, shared):
-    """Every step at the centre, and every part of a host, in a service of several processes."""
+def points(deployment, host):
+    """Every step at the centre and every part that a host has in moves, and a random moment for each: of the one process where there is one only."""
+    shared, member = deployment.address is not None, host if host in deployment.members else CENTRE
     parts = [part for part in PARTS if not (shared and part.split("-")[1] in COPIED)]
-    plain = [Point(host, part) for part in parts if part.split("-")[1] not in UNDONE]
+    last = [part for part in parts if part.split("-")[1] in UNDONE]
     return [
-        *(Point(CENTRE, step) for step in STEPS),
-        *plain,
-        *(Point(host, part, TO_BE_UNDONE) for part in parts if part.split("-")[1] in UNDONE),
+        *(Point(CENTRE, step) for step in (*STEPS, "")),
+        *(Point(member, part) for part in (*parts, "") if part not in last),
+        *(Point(member, part, TO_BE_UNDONE) for part in last),
     ]
 
 
@@ -81,6 +77,22 @@ def killed_at(deployment, points, told=lambda done: None, **load):
     return outcome
 
 
+def database_killed_at(deployment, server, steps, told=lambda done: None, **load):
+    """Kills the database while a move is held at a step of the centre, one after the other, under load. Its outcome, with Kills as `faults`."""
+
+    async def faults(load):
+        killer = _Killer(load)
+        for done, step in enumerate(steps):
+            await killer.kill_database(server, step)
+            told(done + 1)
+        await killer.arm(None)
+        return killer.kills
+
+    outcome = judged_under(deployment, faults, **load)
+    outcome.verdict.violations.extend(outcome.faults.wrong)
+    return outcome
+
+
 class _Killer:
     """Kills members one at a time. `_armed`: failpoints of each that has some; a member that is killed is started again armed for the next kill, so
     that it may end while it is still bringing to an end what the kill before left."""
@@ -92,7 +104,7 @@ class _Killer:
     async def kill(self, point, following):
         """Waits until a member ends by its failpoint, starts it again, and looks whether twins are where they must be."""
         member = self._deployment.members[point.member]
-        await self._arm(point)
+        await self.arm(point)
         await asyncio.sleep(self._load.draw.uniform(0, 0.2))
         self._load.moving.set()
         if not point.failpoint:
@@ -109,16 +121,35 @@ class _Killer:
         began = time.perf_counter()
         places = await asyncio.to_thread(_open_places, self._deployment) if member is self._deployment.centre else []
         self._armed[point.member] = "ended"
-        await self._arm(following if following is not None and following.member == point.member else None)
+        await self.arm(following if following is not None and following.member == point.member else None)
         recovery_s = time.perf_counter() - began
         for place in places:
             self.kills.wrong.extend(await self._misplaced(place, point))
         self.kills.done.append(Kill(point.member, point.failpoint, recovery_s, tuple(map(_state, places))))
 
-    async def _arm(self, point):
+    async def kill_database(self, server, step):
+        """Has moves wait at a step, kills the database when one does, and starts it again."""
+        await self.arm(Point(CENTRE, "", f"{step}:sleep={HELD_S}"))
+        self._load.moving.set()
+        await until(lambda: self._is_held(step), REACHED_S)
+        await asyncio.sleep(self._load.draw.uniform(0, HELD_S / 2))
+        server.kill()
+        await asyncio.sleep(self._load.draw.uniform(0, LONGEST_S))
+        began = time.perf_counter()
+        await asyncio.to_thread(server.start)
+        self._load.moving.clear()
+        await until(lambda: settled(self._deployment))
+        self.kills.done.append(Kill("database", step, time.perf_counter() - began))
+
+    async def _is_held(self, step):
+        _, found = await asked(self._deployment.centre, "GET", "/v1/moves?limit=10")
+        name = STEP_NAMES[int(step[-1]) - 1]
+        return any(move["step"] == name and move["outcome"] is None for move in found.get("moves", []))
+
+    async def arm(self, point):
         """Starts anew who is not armed as a point asks, and waits until all are there or somebody has ended by its failpoint."""
         wanted = {}
-        if point is not None:
+        if point is not None and point.centre:
             wanted[CENTRE] = point.centre
         if point is not None and point.failpoint:
             parts = [self._action(point), *([point.centre] if point.member == CENTRE and point.centre else [])]
