@@ -162,13 +162,13 @@ class Centre:
 
     async def erase(self, twin_id: str) -> None:
         """Erases a twin, its history and all that its device sent, everywhere, also where it is not enrolled. Its later messages are refused and
-        not kept. What was interrupted is asked for again. Raises Refused, Full where a host that may have some of it is away."""
+        not kept. What was interrupted is asked for again. Raises Refused, Full where a host that may have some of it in a file of its own is away."""
         async with self._alone(twin_id):
             home = self._host(self.homes.get(twin_id, self.own.name))
             away = [name for name in self.known_hosts() if name not in self.hosts or not self.hosts[name].available]
-            if away:
+            if away and not is_postgres(self.own.endpoint.place):
                 raise Full(f"{', '.join(away)} cannot erase {twin_id} now, which may be there too")
-            for host in (home, *(other for other in self.hosts.values() if other is not home)):
+            for host in (home, *(other for other in self.hosts.values() if other is not home and other.available)):
                 await host.erase(twin_id)
             await self._ask("erase", twin_id)
             self.homes.remove(twin_id)

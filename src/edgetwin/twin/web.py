@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from edgetwin.errors import InputError
 from edgetwin.twin.messages import Ack, TooMany, ack_fields
 from edgetwin.twin.refusal import Full, Refused
+from edgetwin.twin.stores.store import StoreUnavailable
 
 MAX_BODY_BYTES = 4 * 2**20
 DISCARDED_BYTES = 16 * MAX_BODY_BYTES
@@ -89,6 +90,7 @@ def _telling(status: Callable[[Any], int], retry: bool = False) -> Callable[[Req
 ERRORS: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
     Refused: _telling(lambda error: error.status),
     Full: _telling(lambda error: 503, retry=True),
+    StoreUnavailable: _telling(lambda error: 503, retry=True),
     TooMany: _telling(lambda error: 413),
     InputError: _telling(lambda error: 422),
     HTTPException: _telling(lambda error: error.status_code),

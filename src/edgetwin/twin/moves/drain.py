@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from edgetwin.twin.moves.migration import Migration
 from edgetwin.twin.refusal import Full, Refused
+from edgetwin.twin.stores.store import StoreUnavailable
 
 AT_ONCE = 8
 TRIES = 3
@@ -73,7 +74,7 @@ async def _moved(centre: Movers, twin: str, host: str) -> str | None:
             if not centre.lives_at(twin, host):
                 return None
             migration = await centre.migrate(twin, centre.better_than(host))
-        except (Refused, Full) as refused:
+        except (Refused, Full, StoreUnavailable) as refused:
             why = str(refused)
             continue
         if migration.outcome == "moved":
