@@ -410,3 +410,47 @@ def test_entries_without_all_their_parts_are_none():
     parts.add(7, b"[]")
     assert parts.take(7, 2) is None
     assert parts.take(7, 0) == []
+
+
+def test_messages_on_the_hosts_own_sockets_wait_while_their_twin_is_frozen_and_others_do_not(tmp_path):
+    async def main():
+        host = Host("edge-1", SQLiteStore(tmp_path / "edge-1.sqlite"), read_kinds(), others=True)
+        host.start()
+        try:
+            for name in ("car-1", "car-2"):
+                await host.create(Twin(name, "vehicle"))
+            async with linked(host) as pair:
+                endpoint, front = pair.remote.endpoint, pair.front
+
+                async def frozen_by(move):
+                    await endpoint.copy("car-1", move)
+                    await endpoint.freeze("car-1", move, "edge-2")
+
+                def sent(*updates):
+                    return asyncio.create_task(front.take([line for _, line in arrivals(*updates)]))
+
+                await frozen_by("m1")
+                first = sent(update("car-1", 1))
+                second = sent(update("car-1", 2), update("car-2", 1))
+                async with asyncio.timeout(20):
+                    while host.twins["car-2"].revision == 0:
+                        await asyncio.sleep(0.001)
+                assert not first.done() and not second.done()
+                await endpoint.thaw("car-1", "m1")
+                acks = [*await first, *await second]
+                assert [(ack.status, ack.device, ack.revision) for ack in acks] == [
+                    ("applied", "car-1", 1), ("applied", "car-1", 2), ("applied", "car-2", 1),
+                ]  # fmt: skip
+                await frozen_by("m2")
+                waiting = sent(update("car-1", 3))
+                await asyncio.sleep(0)
+                await endpoint.release("car-1", "m2")
+                assert [(ack.status, ack.reason) for ack in await waiting] == [("retry", "moved")]
+                assert set(pair.remote.twins) == {"car-2"}
+                with pytest.raises(Refused, match="ask http://centre") as elsewhere:
+                    front.twin("car-1")
+                assert elsewhere.value.status == 421
+        finally:
+            await host.close()
+
+    asyncio.run(main())

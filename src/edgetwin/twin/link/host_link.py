@@ -61,6 +61,9 @@ class HostLink:
                 why = " ".join(str(error).split()) or type(error).__name__
             except Garbled as error:
                 why, pause_s = f"the centre speaks otherwise: {error}", REFUSED_PAUSE_S
+            except Exception as error:
+                why, pause_s = f"{type(error).__name__}: {error}", REFUSED_PAUSE_S
+                log.exception("the link failed", host=self._host.name)
             self._teller.part()
             if not self.why:
                 pause_s = min(pause_s, PAUSE_S[0])

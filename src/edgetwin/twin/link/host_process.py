@@ -83,8 +83,11 @@ class HostProcess:
     async def _trim(self) -> None:
         while True:
             await asyncio.sleep(TRIM_EVERY_S)
-            if gone := await self.host.trim():
-                log.info("history trimmed", host=self.host.name, entries=gone)
+            try:
+                if gone := await self.host.trim():
+                    log.info("history trimmed", host=self.host.name, entries=gone)
+            except Exception:
+                log.exception("history could not be trimmed", host=self.host.name)
 
 
 def application(made: HostProcess) -> Starlette:
