@@ -16,7 +16,6 @@ UNDONE = ("thaw", "discard")
 """What hosts are asked for only where a move is undone."""
 COPIED = ("copy", "stage", "tail", "extend")
 """What hosts are asked for only where a twin is copied."""
-TO_BE_UNDONE = "before-5:error"
 REACHED_S = 20
 
 
@@ -26,11 +25,11 @@ MOST_TIMES = 6
 
 
 class Point(NamedTuple):
-    """Where a member is killed: at a failpoint, or at a random moment where that is empty. centre: failpoints of the centre meanwhile."""
+    """Where a member is killed: at a failpoint, or at a random moment where that is empty. also: failpoints of members meanwhile."""
 
     member: str
     failpoint: str
-    centre: str = ""
+    also: tuple[tuple[str, str], ...] = ()
 
 
 class Kill(NamedTuple):
@@ -58,8 +57,16 @@ def points(deployment, host):
     return [
         *(Point(CENTRE, step) for step in (*STEPS, "")),
         *(Point(member, part) for part in (*parts, "") if part not in last),
-        *(Point(member, part, TO_BE_UNDONE) for part in last),
+        *(Point(member, part, _undone(deployment, member, part)) for part in last),
     ]
+
+
+def _undone(deployment, member, part):
+    """What goes wrong so that moves are undone: where hosts are processes, those from the member, or those to it, and no others."""
+    if member == CENTRE:
+        return ((CENTRE, "before-5:error"),)
+    trouble = "host-verify:error" if part.startswith("host-thaw") else "host-freeze:error"
+    return tuple((other, trouble) for other in deployment.edge if other != member)
 
 
 def killed_at(deployment, points, told=lambda done: None, **load):
@@ -129,7 +136,7 @@ class _Killer:
 
     async def kill_database(self, server, step):
         """Has moves wait at a step, kills the database when one does, and starts it again."""
-        await self.arm(Point(CENTRE, "", f"{step}:sleep={HELD_S}"))
+        await self.arm(Point(CENTRE, "", ((CENTRE, f"{step}:sleep={HELD_S}"),)))
         self._load.moving.set()
         await until(lambda: self._is_held(step), REACHED_S)
         await asyncio.sleep(self._load.draw.uniform(0, HELD_S / 2))
@@ -148,12 +155,9 @@ class _Killer:
 
     async def arm(self, point):
         """Starts anew who is not armed as a point asks, and waits until all are there or somebody has ended by its failpoint."""
-        wanted = {}
-        if point is not None and point.centre:
-            wanted[CENTRE] = point.centre
+        wanted = {} if point is None else dict(point.also)
         if point is not None and point.failpoint:
-            parts = [self._action(point), *([point.centre] if point.member == CENTRE and point.centre else [])]
-            wanted[point.member] = ",".join(parts)
+            wanted[point.member] = ",".join(filter(None, [self._action(point), wanted.get(point.member)]))
         for name, member in self._deployment.members.items():
             if self._armed.get(name, "") != wanted.get(name, ""):
                 await self._load.no_moves()
