@@ -247,3 +247,49 @@ def test_an_erased_twin_can_come_back_and_move_and_is_not_erased_anywhere(tmp_pa
                 assert not centre.home("car-1").has_erased("car-1")
 
     asyncio.run(main())
+
+
+def test_a_host_without_its_data_loses_no_places_and_its_devices_keep_theirs(tmp_path):
+    async def first():
+        async with centre_over(tmp_path) as centre:
+            await centre.enrol("car-1", "vehicle")
+            await sent(centre, update("car-1", 1))
+            return centre.home("car-1").name
+
+    async def without():
+        async with centre_over(tmp_path) as centre:
+            with pytest.raises(Refused, match="whose data may be elsewhere"):
+                centre.twin("car-1")
+            return [ack.status for ack in await sent(centre, update("car-1", 2))]
+
+    async def again():
+        async with centre_over(tmp_path) as centre:
+            return centre.home("car-1").name, [ack.status for ack in await sent(centre, update("car-1", 2))]
+
+    home = asyncio.run(first())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    files = list(tmp_path.glob(f"{home}.sqlite*"))
+    for file in files:
+        file.rename(elsewhere / file.name)
+    assert asyncio.run(without()) == ["retry"]
+    for file in tmp_path.glob(f"{home}.sqlite*"):
+        file.unlink()
+    for file in files:
+        (elsewhere / file.name).rename(file)
+    assert asyncio.run(again()) == (home, ["applied"])
+
+
+def test_an_enrolment_that_was_not_finished_can_be(tmp_path):
+    directory = SQLiteDirectory(tmp_path / "directory.sqlite")
+    directory.enrol("car-1", "north", 4)
+    directory.close()
+
+    async def main():
+        async with centre_over(tmp_path) as centre:
+            assert not centre.holds("car-1")
+            assert await centre.enrol("car-1", "vehicle")
+            (ack,) = await sent(centre, update("car-1", 1))
+            assert (ack.status, ack.epoch, centre.home("car-1").name) == ("applied", 4, "north")
+
+    asyncio.run(main())

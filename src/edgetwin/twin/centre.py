@@ -82,6 +82,11 @@ class Centre:
         if not name:
             raise Refused(404, f"twin {twin_id!r}: not enrolled")
         if not self.holds(twin_id):
+            there = self.hosts.get(name)
+            if there is not None and there.available:
+                raise Refused(
+                    503, f"twin {twin_id!r} is not at its host {name}, whose data may be elsewhere; or enrol or erase it again"
+                )
             raise Refused(503, f"twin {twin_id!r} waits for its host {name}, which is away")
         return self.hosts[name]
 
@@ -140,11 +145,10 @@ class Centre:
             raise InputError(f"twin {twin_id[:130]!r}: letters, digits, _ and -, at most 128, not beginning with _ or -")
         kinds_.kind_named(self.kinds, kind)
         async with self._alone(twin_id):
-            new = twin_id not in self.homes
-            if new:
-                place = await self._ask("enrol", twin_id, self._emptiest())
-                self.homes.set(twin_id, place.host)
-            await self._host(self.homes.get(twin_id)).create(Twin(twin_id, kind))
+            new = not self.holds(twin_id)
+            place = await self._ask("enrol", twin_id, self.homes.get(twin_id) or self._emptiest())
+            self.homes.set(twin_id, place.host)
+            await self._host(place.host).create(Twin(twin_id, kind, place.epoch))
             return new
 
     async def desire(self, twin_id: str, changes: Mapping[str, Any], if_revision: int | None = None) -> Twin:
@@ -213,10 +217,7 @@ class Centre:
         for twin_id in found.unplaced:
             place = await self._ask("enrol", twin_id, host.name, host.twins[twin_id].epoch)
             self.homes.set(twin_id, place.host)
-        for twin_id in found.missing:
-            log.warning("a twin is not where it was placed, and is let go", twin=twin_id, host=host.name)
-            await self._ask("erase", twin_id)
-            self.homes.remove(twin_id)
+        _tell_missing(host.name, found.missing)
         if found.stale:
             log.warning("old copies of twins that live elsewhere are not served", host=host.name, twins=len(found.stale))
             await host.shelve(found.stale)
@@ -315,13 +316,10 @@ class Centre:
                 )
             place = self.directory.enrol(twin_id, host.name, host.twins[twin_id].epoch)
             self.homes.set(twin_id, place.host)
-        for twin_id in found.missing:
-            log.warning("a twin is not where it was placed, and is let go", twin=twin_id, host=host.name)
-            self.directory.erase(twin_id)
-            self.homes.remove(twin_id)
+        _tell_missing(host.name, found.missing)
         if found.stale:
             log.warning("old copies of twins that live elsewhere are not served", host=host.name, twins=len(found.stale))
-            host.set_aside(found.stale)
+        host.set_aside([*found.stale, *found.missing])
 
     async def _ask(self, method: str, *values: Any) -> Any:
         return await self.moves.ask(getattr(self.directory, method), *values)
@@ -342,6 +340,12 @@ class Centre:
         """What a twin's host answers once the twin has moved."""
         await self.gates.passed(device)
         return await _answered(self._queued(self.homes.get(device, self.own.name), arrivals), arrivals)
+
+
+def _tell_missing(host: str, twins: Sequence[str]) -> None:
+    """Logs twins that are not at their host. Their places stay: the host may have been started without its data."""
+    if twins:
+        log.warning("twins are not at their host; is its data where it was?", host=host, twins=len(twins), first=list(twins[:3]))
 
 
 def _can_copy(one: Hosted, other: Hosted) -> bool:

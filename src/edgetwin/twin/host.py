@@ -56,6 +56,7 @@ class Host:
         self._reader: Store | None = None
         self._readers = ThreadPoolExecutor(1, thread_name_prefix=f"{name}-reader")
         self._writer = Writer(self, max_pending)
+        self._twins: dict[str, Twin] = {}
         self._elsewhere: set[str] = set()
         self.fenced_writes = 0
         self.endpoint = HostMoves(self)
@@ -133,10 +134,10 @@ class Host:
         await self.do(lambda: self.drop(ids))
 
     def set_aside(self, ids: Iterable[str]) -> None:
-        """The same before the start."""
+        """The same before the start, also of twins that are not here though they should be: their devices keep their data."""
         for twin_id in ids:
             self._elsewhere.add(twin_id)
-            del self._twins[twin_id]
+            self._twins.pop(twin_id, None)
 
     async def desire(self, twin_id: str, changes: Mapping[str, Any], if_revision: int | None = None) -> Twin:
         """Changes the desired state, null taking a property away. Raises Refused where it is unknown, not allowed, or not at `if_revision`, Full."""
@@ -230,12 +231,12 @@ class Host:
 
     def load(self) -> int:
         """Reads all from the store; how many twins there are. Raises StoreUnavailable."""
-        before = set(getattr(self, "_twins", ()))
+        before = set(self._twins)
         self._twins = {twin.id: twin for twin in self.store.twins()}
         self._erased = self.store.erased()
         self.endpoint.load()
         self.metrics.twins.set(len(self._twins))
-        if before:
+        if self._writer.is_started:
             gone = list(before - self._twins.keys())
             self._elsewhere.update(gone)
             self._writer.tell(lambda: self._gone(gone))

@@ -121,14 +121,19 @@ class Service:
         """The newest messages in quarantine, and how many there are by reason. Raises Refused for an unknown host."""
         if host is not None and host not in self.centre.hosts:
             raise Refused(404, f"host {host!r}: there are {', '.join(self.centre.hosts)}")
-        chosen = [self.centre.hosts[host]] if host is not None else list(self.centre.hosts.values())
+        chosen = [self.centre.hosts[host]] if host is not None else [one for one in self.centre.hosts.values() if one.available]
         found = [(one.name, message) for one in chosen for message in await one.quarantined(limit, device)]
         found.sort(key=lambda pair: -pair[1].received_s)
         counts: dict[str, int] = {}
         for one in chosen:
             for reason, number in (await one.quarantine_counts()).items():
                 counts[reason] = counts.get(reason, 0) + number
-        return {"counts": counts, "messages": [views.quarantined_fields(name, message) for name, message in found[:limit]]}
+        away = sorted(self.centre.known_hosts().keys() - {one.name for one in chosen}) if host is None else []
+        return {
+            "counts": counts,
+            "away": away,
+            "messages": [views.quarantined_fields(name, message) for name, message in found[:limit]],
+        }
 
     async def define(self, service_id: str, definition: dict[str, Any]) -> bool:
         """Defines a service twin, or defines it anew; returns whether there was none. Raises InputError."""

@@ -90,6 +90,11 @@ class Writer:
         self.loop = asyncio.get_running_loop()
         self._thread.start()
 
+    @property
+    def is_started(self) -> bool:
+        """Whether it has started, so that somebody can be told."""
+        return self._thread.ident is not None
+
     async def close(self) -> None:
         """Writes what waits, then stops."""
         with self._wake:
