@@ -1,7 +1,8 @@
 """Judges what a service of twins did from what its devices saw, and from the logs it ended with: nothing acknowledged is lost, nothing applied
 twice. It knows none of the service's code, so that what it says does not rest on what it judges.
 
-A history is a list of events as devices write them down: `sent` before a message is first sent, `acked` when an answer came.
+A history is a list of events as devices write them down: `sent` before a message is first sent, `acked` when an answer came. Where an answer says
+under which `epoch` the twin was, and which `host` gave it, these are judged too: epochs grow with revisions, and none has two hosts.
 """
 
 import json
@@ -47,6 +48,7 @@ def judged(events: list[dict[str, Any]], twins: dict[str, dict[str, Any]]) -> Ve
         violations += _as_acknowledged(key, event, entries.get(key, [None])[0])
     for name, twin in twins.items():
         violations += [f"{name}: {wrong}" for wrong in _twin(twin)]
+    violations += _epochs([e for e in events if e["event"] == "acked" and e["status"] in KEPT], twins)
     given = defaultdict(set)
     for (name, *key), event in kept.items():
         if event["status"] == "applied":
@@ -105,6 +107,25 @@ def _twin(twin):
         state = {name: value for name, value in state.items() if value is not None}
     if state != twin["reported"]:
         violations.append(f"reports {twin['reported']}, its log says {state}")
+    return violations
+
+
+def _epochs(acks, twins):
+    seen, hosts = defaultdict(set), defaultdict(set)
+    for ack in acks:
+        if ack.get("epoch") is not None:
+            seen[ack["device"]].add((ack["revision"], ack["epoch"]))
+            if ack.get("host") is not None:
+                hosts[ack["device"], ack["epoch"]].add(ack["host"])
+    violations = [
+        f"{name}: {sorted(those)} answered under epoch {epoch}" for (name, epoch), those in hosts.items() if len(those) > 1
+    ]
+    for name, pairs in seen.items():
+        if name in twins and twins[name].get("epoch") is not None:
+            pairs.add((twins[name]["revision"], twins[name]["epoch"]))
+        epochs = [epoch for _, epoch in sorted(pairs)]
+        if epochs != sorted(epochs):
+            violations.append(f"{name}: epochs {_short(epochs)} do not grow with revisions")
     return violations
 
 

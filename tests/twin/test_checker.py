@@ -70,6 +70,37 @@ def test_a_revision_given_twice_and_a_message_applied_twice_are_found(tmp_path):
     assert any("was given to 6 messages" in violation for violation in judged(shared, twins).violations)
 
 
+def under_epochs(*epochs):
+    """A sound history of six updates, and the logs after it, answered under epochs by hosts a, b, c."""
+    events, log = [], []
+    for seq, epoch in enumerate(epochs, 1):
+        one = {"device": "car-1", "boot_id": 1, "seq": seq}
+        events.append({"event": "sent", **one, "time_s": 0.0, "state": {"x_m": float(seq)}})
+        events.append({"event": "acked", **one, "status": "applied", "revision": seq, "epoch": epoch, "host": " abc"[epoch]})
+        log.append({"boot_id": 1, "seq": seq, "revision": seq, "measured_s": 0.0, "changes": {"x_m": float(seq)}})
+    base = {"revision": 0, "state": {}}
+    reported = {"x_m": float(len(epochs))}
+    return events, {"car-1": {"revision": len(epochs), "epoch": epochs[-1], "reported": reported, "base": base, "log": log}}
+
+
+def test_a_history_over_several_owners_passes():
+    events, twins = under_epochs(1, 1, 2, 2, 3, 3)
+    again = {**events[1], "status": "duplicate", "revision": 4, "epoch": 2, "host": "b"}
+    assert judged([*events, again], twins).violations == []
+    assert judged([{**event, "epoch": None, "host": None} for event in events], twins).violations == []
+
+
+def test_epochs_that_go_back_or_have_two_owners_are_found():
+    events, twins = under_epochs(1, 1, 2, 1, 3, 3)
+    assert judged(events, twins).violations == ["car-1: epochs [1, 1, 2, 1, 3, 3] do not grow with revisions"]
+    events, twins = under_epochs(1, 1, 2, 2, 3, 3)
+    twins["car-1"]["epoch"] = 2
+    assert any("do not grow" in violation for violation in judged(events, twins).violations)
+    events, twins = under_epochs(1, 1, 2, 2, 3, 3)
+    events[3]["host"] = "c"
+    assert judged(events, twins).violations == ["car-1: ['a', 'c'] answered under epoch 1"]
+
+
 def test_without_dedup_it_fails(tmp_path, monkeypatch):
     """No look into the log, no order of messages, no key in the table: what comes again is applied again."""
     monkeypatch.setattr(hosts, "is_newer", lambda twin, update: True)

@@ -84,15 +84,38 @@ def test_what_comes_after_the_end_of_a_move_is_refused(shared):
     with_hosts(work, shared)
 
 
-def test_a_copy_that_comes_again_does_not_take_back_what_was_added_since():
+def test_a_copy_that_was_verified_stays_as_it_is():
     async def work(a, b):
         parcel = await a.endpoint.copy("car-1", "m1")
         await b.endpoint.stage(parcel, "m1")
         await a.take(Update("car-1", 1, 4, 0.0, {"x_m": 4.0}))
-        await b.endpoint.verify(await a.endpoint.freeze("car-1", "m1", "b"), "m1")
+        frozen = await a.endpoint.freeze("car-1", "m1", "b")
+        await b.endpoint.verify(frozen, "m1")
         await b.endpoint.stage(parcel, "m1")
+        damaged = frozen.tail._replace(entries=[frozen.tail.entries[0]._replace(changes={"x_m": 9.0})])
+        await b.endpoint.extend(damaged, "m1")
+        await b.endpoint.verify(frozen._replace(tail=damaged), "m1")
         twin = await b.endpoint.activate("car-1", "m1", 2)
-        assert twin.revision == 4 and len(await b.entries("car-1", 10)) == 4
+        log = await b.entries("car-1", 10)
+        assert twin.revision == 4 and [entry.changes["x_m"] for entry in log] == [4.0, 3.0, 2.0, 1.0]
+
+    with_hosts(work, shared=False)
+
+
+def test_a_copy_that_comes_again_when_the_twin_has_moved_on_is_not_kept():
+    async def work(a, b):
+        parcel = await a.endpoint.copy("car-1", "m1")
+        await b.endpoint.stage(parcel, "m1")
+        await b.endpoint.verify(await a.endpoint.freeze("car-1", "m1", "b"), "m1")
+        await b.endpoint.activate("car-1", "m1", 2)
+        assert (await b.endpoint.activate("car-1", "m1", 2)).epoch == 2
+        await a.endpoint.release("car-1", "m1")
+        await moved(b, a, "m2", 3)
+        with pytest.raises(Refused, match="m1 has ended"):
+            await b.endpoint.stage(parcel, "m1")
+        with pytest.raises(Refused, match="no copy"):
+            await b.endpoint.activate("car-1", "m1", 2)
+        assert await b.endpoint.open_moves() == []
 
     with_hosts(work, shared=False)
 

@@ -9,6 +9,7 @@ from edgetwin.twin.messages import Quarantined
 from edgetwin.twin.moves.parcel import Base, Parcel, Tail
 from edgetwin.twin.moves.place import Place
 from edgetwin.twin.record import Entry, Twin, fold
+from edgetwin.twin.stores.rows import storable
 from edgetwin.twin.stores.store import Batch, Conflict, Key, digest
 
 CHUNK = 5
@@ -82,7 +83,7 @@ class MemoryStore:
         for entry in batch.entries:
             if entry.twin not in fenced:
                 self.disk.log.setdefault(entry.twin, {})[entry.boot_id, entry.seq] = entry
-        self.disk.quarantine.extend(batch.quarantined)
+        self.disk.quarantine += [bad._replace(detail=storable(bad.detail)) for bad in batch.quarantined]
         return fenced
 
     def fences(self, twin: Twin) -> bool:
@@ -175,9 +176,11 @@ class MemoryStore:
     def extend(self, tail: Tail, move: str) -> bool:
         if self.disk.shared:
             return True
-        if self.disk.arriving.get(tail.twin.id, (None,))[0] != move:
+        there, before = self.disk.arriving.get(tail.twin.id, ("", tail.twin))
+        if there != move:
             return False
-        self.disk.arriving[tail.twin.id] = (move, tail.twin)
+        if _age(before) <= _age(tail.twin) and before.desired_revision <= tail.twin.desired_revision:
+            self.disk.arriving[tail.twin.id] = (move, tail.twin)
         self.disk.log[tail.twin.id].update({(entry.boot_id, entry.seq): entry for entry in tail.entries})
         return True
 
@@ -235,3 +238,8 @@ class MemoryStore:
         self.disk.log.pop(twin, None)
         self.disk.base.pop(twin, None)
         return False
+
+
+def _age(twin: Twin) -> tuple[int, int]:
+    """Grows with each change of what a twin reports: within a revision `missing` only falls."""
+    return twin.revision, -twin.missing

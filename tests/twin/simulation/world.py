@@ -3,6 +3,7 @@ drawn from a seed. The same seed is the same history."""
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from unittest import mock
@@ -61,6 +62,7 @@ class World:
         self.migrations: dict[str, Migration] = {}
         self.corrupted = self.directory_away = self.disks_away = 0.0
         self.traps: dict[str, str] = {}
+        self.starts: Counter[str] = Counter()
         self._moves, self._busy_until, self._dead = 0, dict[Any, float](), set[Any]()
         names = [f"edge-{number}" for number in range(1, rng.randint(2, 3) + 1)]
         self.processes = {name: Process(name, self.loop) for name in ("centre", *names)}
@@ -117,6 +119,10 @@ class World:
         self.centre.kill()
         for _ in range(4):
             await asyncio.sleep(0)
+
+    async def pause(self, seconds: float) -> None:
+        """Lets the world go on."""
+        await asyncio.sleep(seconds)
 
     def _unfinished(self) -> list[str]:
         away = [name for name, process in self.processes.items() if not process.is_alive]
@@ -187,6 +193,7 @@ class World:
 
     def _start(self, name: str) -> None:
         self.processes[name].is_alive = True
+        self.starts[name] += 1
         if name == "centre":
             self.centre = SimulatedCentre(self)
             self.centre.process.spawn(self.centre.start())

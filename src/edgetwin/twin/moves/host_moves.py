@@ -53,12 +53,13 @@ class _Followed:
 
 @dataclass
 class _Copied:
-    """A copy that is being made here, as it was read back from disk."""
+    """A copy that is being made here, as it was read back from disk. verified: its hash, once it is whole; nothing is added then."""
 
     move: str
     base: Base = Base()
     sum: int = 0
     keys: set[Key] = field(default_factory=set)
+    verified: str | None = None
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Counts entries that are on disk, each once."""
@@ -196,11 +197,15 @@ class HostMoves:
         twin = frozen.tail.twin.id
 
         def work() -> str:
+            if (before := self._verified(twin, move)) is not None:
+                return before
             there = self._add(frozen.tail, move)
             copied = _Copied(move) if self._host.store.shared else self._copied.get(twin)
             if copied is None or copied.move != move:
                 raise self._no_copy(twin, move)
-            return hash_of(there, copied.base, copied.sum)
+            if (found := hash_of(there, copied.base, copied.sum)) == frozen.hash:
+                copied.verified = found
+            return found
 
         if (found := await self._do(work)) != frozen.hash:
             raise Refused(409, f"the copy of {twin} at {self.name} has hash {found[:12]}…, not {frozen.hash[:12]}…")
@@ -215,6 +220,7 @@ class HostMoves:
                     raise self._no_copy(twin, move)
                 self._host.hold([there])
             self._copied.pop(twin, None)
+            self._ends(twin, move)
             return there
 
         return await self._do(work)
@@ -274,7 +280,7 @@ class HostMoves:
             raise Away(str(error)) from None
 
     async def _extend(self, tail: Tail, move: str) -> None:
-        await self._do(lambda: self._add(tail, move))
+        await self._do(lambda: None if self._verified(tail.twin.id, move) else self._add(tail, move))
 
     def _add(self, tail: Tail, move: str) -> Twin:
         """Adds a tail to a copy; returns the record as it is on disk after that. In the writer's thread."""
@@ -286,6 +292,11 @@ class HostMoves:
         if (copied := self._copied.get(twin)) is not None and copied.move == move and not store.shared:
             copied.add(store.found([_key(entry) for entry in tail.entries]))
         return record
+
+    def _verified(self, twin: str, move: str) -> str | None:
+        """The hash of the copy of a move, where it was verified."""
+        copied = self._copied.get(twin)
+        return copied.verified if copied is not None and copied.move == move else None
 
     def _ends(self, twin: str, move: str) -> None:
         """The end of a move was heard of: what of it is asked for later, since it was held up on its way, is refused. In the writer's thread."""
