@@ -5,6 +5,9 @@ import sqlite3
 from pathlib import Path
 
 from edgetwin.twin.messages import Update
+from edgetwin.twin.moves.directory import SQLiteDirectory
+from edgetwin.twin.moves.place import Directory
+from edgetwin.twin.moves.postgres_directory import PostgresDirectory
 from edgetwin.twin.record import Entry, Twin, applied
 from edgetwin.twin.stores.postgres import PostgresStore
 from edgetwin.twin.stores.postgres_schema import STEPS
@@ -20,12 +23,23 @@ class Place:
 
     def __init__(self, kind: str, folder: Path, server: PostgresServer | None):
         self.kind, self.server, self.path = kind, server, folder / "store.sqlite"
-        self.opened: list[Store] = []
+        self.opened: list[Store | Directory] = []
 
     def open(self, host: str = "edge-1") -> Store:
         store: Store = SQLiteStore(self.path) if self.server is None else PostgresStore(self.server.address, host)
         self.opened.append(store)
         return store
+
+    def directory(self) -> Directory:
+        """The directory of the place, opened once."""
+        found = next((one for one in self.opened if isinstance(one, SQLiteDirectory | PostgresDirectory)), None)
+        if found is None:
+            folder = self.path.parent
+            found = (
+                SQLiteDirectory(folder / "directory.sqlite") if self.server is None else PostgresDirectory(self.server.address)
+            )
+            self.opened.append(found)
+        return found
 
     def run(self, statement: str) -> list[tuple]:
         if self.server is not None:
@@ -47,7 +61,7 @@ class Place:
         self.opened.clear()
         if self.server is not None:
             self.server.run("DROP SCHEMA IF EXISTS edgetwin CASCADE")
-        for file in self.path.parent.glob(f"{self.path.name}*"):
+        for file in [*self.path.parent.glob(f"{self.path.name}*"), *self.path.parent.glob("directory.sqlite*")]:
             file.unlink()
 
 

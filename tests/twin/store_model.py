@@ -28,10 +28,13 @@ AWKWARD = [
 
 
 class Model:
-    """What a store should hold, as plain data."""
+    """What a store should hold, as plain data. `log` and `base` are also those of copies; of `remnants` nothing is said but that they do no harm."""
 
     def __init__(self) -> None:
         self.twins: dict[str, Twin] = {}
+        self.leaving: dict[str, str] = {}
+        self.copies: dict[str, tuple[str, Twin]] = {}
+        self.remnants: set[str] = set()
         self.log: dict[str, list[Entry]] = {}
         self.base: dict[str, tuple[int, dict]] = {}
         self.quarantine: list[Quarantined] = []
@@ -61,7 +64,10 @@ def machine(reopened: Callable[[], Store], fresh: Callable[[], Store]) -> type[R
         @rule(twin=IDS)
         def create(self, twin: str) -> None:
             new = Twin(twin, "vehicle", epoch=3)
-            self.store.create(new)
+            assert self.store.create(new) == (twin not in self.model.copies)
+            self.model.remnants.discard(twin)
+            if twin in self.model.copies:
+                return
             self.model.twins.setdefault(twin, new)
             self.model.erased.discard(digest(twin))
 
@@ -84,7 +90,9 @@ def machine(reopened: Callable[[], Store], fresh: Callable[[], Store]) -> type[R
                     work[twin], entry = late(before, change, time_s)
                 entries.append(entry)
             sent = [twin._replace(epoch=twin.epoch + 1) if twin.id in foreign else twin for twin in work.values()]
-            fenced = {twin.id for twin in sent if twin.id in foreign or twin.id not in self.model.twins}
+            fenced = {
+                twin.id for twin in sent if twin.id in foreign | self.model.leaving.keys() or twin.id not in self.model.twins
+            }
             assert self.store.commit(Batch(sent, entries)) == fenced
             for twin in sent:
                 if twin.id not in fenced:
@@ -97,8 +105,9 @@ def machine(reopened: Callable[[], Store], fresh: Callable[[], Store]) -> type[R
                 after = self.model.twins[twin]._replace(
                     desired=desired, desired_revision=self.model.twins[twin].desired_revision + 1
                 )
-                assert self.store.commit(Batch([after])) == set()
-                self.model.twins[twin] = after
+                assert self.store.commit(Batch([after])) == {twin} & self.model.leaving.keys()
+                if twin not in self.model.leaving:
+                    self.model.twins[twin] = after
 
         @rule(
             twin=st.none() | IDS,
@@ -114,6 +123,9 @@ def machine(reopened: Callable[[], Store], fresh: Callable[[], Store]) -> type[R
         @precondition(lambda self: self.model.twins)
         @rule(twin=IDS, before_s=TIMES)
         def trim(self, twin: str, before_s: float) -> None:
+            if twin not in self.model.twins or twin in self.model.leaving:
+                assert self.store.trim(twin, before_s) == 0
+                return
             log = self.model.log.get(twin, [])
             numbers = [entry.revision for entry in log if entry.revision is not None]
             staying = [
@@ -129,8 +141,10 @@ def machine(reopened: Callable[[], Store], fresh: Callable[[], Store]) -> type[R
         @rule(twin=IDS)
         def erase(self, twin: str) -> None:
             assert self.store.erase(twin)
-            for there in (self.model.twins, self.model.log, self.model.base):
-                there.pop(twin, None)
+            model = self.model
+            for there in (model.twins, model.log, model.base, model.leaving, model.copies):
+                there.pop(twin, None)  # type: ignore[attr-defined]
+            model.remnants.discard(twin)
             self.model.quarantine = [bad for bad in self.model.quarantine if bad.device != twin]
             self.model.erased.add(digest(twin))
 
@@ -138,15 +152,18 @@ def machine(reopened: Callable[[], Store], fresh: Callable[[], Store]) -> type[R
         def reopen(self) -> None:
             self.store.close()
             self.store = reopened()
+            self.model.remnants.clear()
 
         @invariant()
         def the_same(self) -> None:
             model = self.model
             assert {twin.id: twin for twin in self.store.twins()} == model.twins
             assert self.store.erased() == model.erased
+            assert dict(self.store.leaving()) == model.leaving
+            assert dict(self.store.arriving()) == {twin: move for twin, (move, _) in model.copies.items()}
             keys = {entry[:3] for log in model.log.values() for entry in log}
-            assert self.store.known([*keys, ("car-1", 9, 9), ("nobody", 1, 1)]) == keys
-            for twin in ("car-1", "car-2", "car-3"):
+            assert self.store.known([*keys, ("car-1", 99, 9), ("nobody", 1, 1)]) == keys
+            for twin in {"car-1", "car-2", "car-3"} - model.remnants:
                 log = sorted(model.log.get(twin, []))
                 begin, state, entries = self.store.history(twin)
                 assert (begin, state) == model.base.get(twin, (0, {}))

@@ -13,13 +13,14 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from edgetwin.twin.messages import Quarantined
 from edgetwin.twin.record import Entry, Twin, applied
-from edgetwin.twin.stores import postgres, rows, sqlite, sqlite_schema
+from edgetwin.twin.stores import postgres, rows, sqlite, sqlite_moves, sqlite_schema
 from edgetwin.twin.stores.postgres import PostgresStore
 from edgetwin.twin.stores.sqlite import SQLiteStore
 from edgetwin.twin.stores.sqlite_file import read_only
 from edgetwin.twin.stores.store import Batch, Store, StoreRefused, StoreUnavailable, digest
+from twin.move_model import own_machine, shared_machine
 from twin.places import Place, grown, update
-from twin.store_model import AWKWARD, machine
+from twin.store_model import AWKWARD
 
 KINDS = ("sqlite", "postgres")
 
@@ -31,16 +32,18 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     found.clear()
 
 
-def test_a_store_is_what_plain_dictionaries_are(place: Place) -> None:
+def test_a_store_is_what_plain_dictionaries_are(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_moves, "TRIMMED_AT_ONCE", 2)
+
     def fresh() -> Store:
         place.clear()
         return place.open()
 
     run_state_machine_as_test(
-        machine(place.open, fresh),
+        own_machine(place.open, fresh) if place.kind == "sqlite" else shared_machine(place.open, fresh, place.directory),
         settings=settings(
-            max_examples=20 if place.kind == "sqlite" else 6,
-            stateful_step_count=20,
+            max_examples=40 if place.kind == "sqlite" else 8,
+            stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

@@ -9,7 +9,7 @@ made anew by the next call. Commits are synchronous whatever the server's defaul
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from typing import Any
 
 import psycopg
@@ -18,7 +18,8 @@ from edgetwin.twin.messages import Quarantined
 from edgetwin.twin.moves.parcel import Base, Parcel, Tail
 from edgetwin.twin.record import Entry, Twin
 from edgetwin.twin.stores.postgres_arrays import arrays, arrays_of, columns_of
-from edgetwin.twin.stores.postgres_schema import connected, lock_number, opening_error, place_of, require_version, said, upgrade
+from edgetwin.twin.stores.postgres_schema import name_lock, place_of, require_version, upgrade
+from edgetwin.twin.stores.postgres_session import Session
 from edgetwin.twin.stores.rows import (
     CHANGED,
     OF_DEVICE,
@@ -39,7 +40,6 @@ from edgetwin.twin.stores.store import (
     Conflict,
     Key,
     StoreRefused,
-    StoreUnavailable,
     digest,
     last_of_each,
 )
@@ -70,16 +70,16 @@ class PostgresStore:
     """The part of `host` in the store at an address, made where there is none. Raises StoreRefused, StoreUnavailable."""
 
     def __init__(self, address: str, host: str):
-        self.host, self.place = host, place_of(address)
-        self._address, self._writes = address, True
-        self._connection: psycopg.Connection | None = self._connected()
+        self.host, self.place, self._address = host, place_of(address), address
+        self._session = Session(address, self._serving)
+        self._session.open()
 
     @classmethod
     def reading(cls, address: str, host: str) -> "PostgresStore":
         """A host's part for reading only: it takes no lock, so another process may serve as the host."""
         reader = object.__new__(cls)
-        reader.host, reader.place = host, place_of(address)
-        reader._address, reader._writes, reader._connection = address, False, None
+        reader.host, reader.place, reader._address = host, place_of(address), address
+        reader._session = Session(address, reader._only_reading)
         return reader
 
     def reader(self) -> "PostgresStore":
@@ -224,48 +224,23 @@ class PostgresStore:
         return False
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._session.close()
 
-    @contextmanager
-    def transaction(self) -> Iterator[psycopg.Connection]:
+    def transaction(self) -> AbstractContextManager[psycopg.Connection]:
         """A connection in one transaction, which is committed where the block ends well. Raises StoreUnavailable, the connection dropped."""
-        try:
-            if self._connection is None:
-                self._connection = self._connected_again()
-            with self._connection.transaction():
-                yield self._connection
-        except psycopg.Error as error:
-            with suppress(psycopg.Error):
-                self.close()
-            raise StoreUnavailable(f"{self.place}: {said(error)}") from None
+        return self._session.transaction()
 
-    def _connected_again(self) -> psycopg.Connection:
-        try:
-            return self._connected()
-        except StoreRefused as error:
-            raise StoreUnavailable(str(error)) from None
+    def _serving(self, connection: psycopg.Connection) -> None:
+        self._take_name(connection)
+        upgrade(connection, self.place)
 
-    def _connected(self) -> psycopg.Connection:
-        connection = connected(self._address)
-        try:
-            if self._writes:
-                self._take_name(connection)
-                upgrade(connection, self.place)
-            else:
-                connection.execute("SET default_transaction_read_only = on")
-                require_version(connection, self.place)
-        except BaseException as error:
-            connection.close()
-            if isinstance(error, psycopg.Error):
-                raise opening_error(self.place, error) from None
-            raise
-        return connection
+    def _only_reading(self, connection: psycopg.Connection) -> None:
+        connection.execute("SET default_transaction_read_only = on")
+        require_version(connection, self.place)
 
     def _take_name(self, connection: psycopg.Connection) -> None:
         until = time.monotonic() + NAME_WAIT_S
-        while connection.execute("SELECT pg_try_advisory_lock(%s)", (lock_number(f"host {self.host}"),)).fetchone() != (True,):
+        while connection.execute("SELECT pg_try_advisory_lock(%s)", (name_lock(self.host),)).fetchone() != (True,):
             if time.monotonic() > until:
                 raise StoreRefused(f"{self.place}: another process serves as host {self.host}")
             time.sleep(0.02)

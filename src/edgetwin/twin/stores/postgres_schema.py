@@ -156,3 +156,8 @@ def said(error: psycopg.Error) -> str:
 def lock_number(name: str) -> int:
     """The number of an advisory lock by its name."""
     return int.from_bytes(hashlib.sha256(f"edgetwin {name}".encode()).digest()[:8], "big", signed=True)
+
+
+def name_lock(host: str) -> int:
+    """The number of the advisory lock that the process which serves as a host holds."""
+    return lock_number(f"host {host}")
