@@ -12,6 +12,8 @@ from edgetwin import registry
 from edgetwin.evaluation.check import check_policy, check_task
 from edgetwin.problem import Policy
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def failed(clauses):
     return {clause.name for clause in clauses if not clause.passed}

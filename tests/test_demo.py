@@ -121,19 +121,22 @@ def in_a_process(*arguments, cwd, **environment):
 
 @pytest.mark.slow
 def test_demo_learns_a_policy_that_beats_inversion(tmp_path):
-    """On Melbourne: at most 6 % failures, and less energy than inversion needs."""
+    """On Melbourne: at most 6 % failures, and less energy than inversion needs. The demo that `EDGETWIN_DEMO` names, made by this very
+    code, is judged as it is; without one, it is made."""
     if not os.environ.get("EDGETWIN_DATA"):
         pytest.skip("EDGETWIN_DATA does not name a folder with the data sets")
-    data = str(Path(os.environ["EDGETWIN_DATA"]).resolve())
-    done = in_a_process("-m", "edgetwin", "demo", cwd=tmp_path, EDGETWIN_DATA=data)
-    assert "not to be had here" not in done.stderr
-    told = json.loads((tmp_path / "edgetwin-demo" / "comparison.json").read_text())
+    made = Path(os.environ.get("EDGETWIN_DEMO", tmp_path / "edgetwin-demo"))
+    if "EDGETWIN_DEMO" not in os.environ:
+        data = str(Path(os.environ["EDGETWIN_DATA"]).resolve())
+        done = in_a_process("-m", "edgetwin", "demo", cwd=tmp_path, EDGETWIN_DATA=data)
+        assert "not to be had here" not in done.stderr
+    told = json.loads((made / "comparison.json").read_text())
     assert told["scenario"] == "melbourne"
     policies = {name: row["metrics"] for name, row in told["policies"].items()}
     learned = next(metrics for name, metrics in policies.items() if name.startswith("beta-happo-shared"))
     assert learned["failure_per_request"]["ci95"][1] <= 0.06
     assert learned["energy_mj_per_slot"]["ci95"][1] < policies[demo.BASELINE]["energy_mj_per_slot"]["ci95"][0]
-    page = (tmp_path / "edgetwin-demo" / "report.html").read_text()
+    page = (made / "report.html").read_text()
     assert '<section id="learning">' in page and "melbourne" in page
 
 

@@ -15,7 +15,6 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from urllib.parse import unquote
 
-import jax
 import pytest
 
 import edgetwin
@@ -40,7 +39,7 @@ def pages_with(*languages):
 
 
 @pytest.fixture
-def reader(tmp_path, monkeypatch):
+def reader(tmp_path, monkeypatch, quick_compilation):
     """Someone at the top of the repository who has the example package installed. What is written goes elsewhere; comparisons and
     trainings are small; comparisons of commands run one policy, and their checks find what is to be checked: Python on the same pages
     checks it."""
@@ -69,9 +68,6 @@ def reader(tmp_path, monkeypatch):
     monkeypatch.setattr(api, "check", lambda checked: [])
     monkeypatch.setattr(Comparison, "report", lambda self, path, film=(): report(self, path, film))
     monkeypatch.setattr("edgetwin.evaluation.compare.decision_us", lambda *first_slot: 0.0)
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def entry_points_of_the_docs(group):

@@ -23,6 +23,8 @@ from edgetwin.problem import AgentClass, Categorical, episode_keys
 from edgetwin.registry import policy, problems
 from toys import Assign, Track, TwoSpeeds, cheapest, follow
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 TRACK, ASSIGN = Track(), Assign()
 
 

@@ -23,6 +23,8 @@ from edgetwin.problem import Policy, View, episode_keys, random_action
 from edgetwin.registry import policy
 from toys import Assign, Track, TwoSpeeds, cheapest
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 TRACK, ASSIGN, CREW = Track(), Assign(), TwoSpeeds()
 TOYS = pytest.mark.parametrize("task", [CREW, TRACK, ASSIGN], ids=lambda task: task.name)
 NAMES = ["workers_0", "workers_1", "workers_2", "boss_0"]

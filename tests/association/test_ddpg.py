@@ -51,7 +51,7 @@ def chosen(tree, index):
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
-def test_wires_work_and_air_are_the_task_s(task, states, sight):
+def test_wires_work_and_air_are_the_task_s(task, states, sight, quick_compilation):
     for index in range(6):
         state = jax.tree.map(
             lambda leaf, index=index: None if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else np.asarray(leaf[index]),
@@ -70,7 +70,7 @@ def test_wires_work_and_air_are_the_task_s(task, states, sight):
         np.testing.assert_allclose(sight.capacity[index] * 12, instance.capacity, rtol=1e-6)
 
 
-def test_who_is_absent_counts_nowhere(task, states, sight, actor, critic):
+def test_who_is_absent_counts_nowhere(task, states, sight, actor, critic, quick_compilation):
     away = states._replace(world=states.world._replace(present=states.world.present.at[:, 0].set(False)))
     without = seen(jax.vmap(task.observe)(away).servers, task.section)
     assert not without.present[:, 0].any() and without.present[:, 1:].all()
@@ -86,7 +86,7 @@ def test_who_is_absent_counts_nowhere(task, states, sight, actor, critic):
     np.testing.assert_allclose(*both, rtol=2e-3)
 
 
-def test_servers_and_users_can_be_renumbered(sight, actor, critic):
+def test_servers_and_users_can_be_renumbered(sight, actor, critic, quick_compilation):
     """The same network for all: whoever is asked first, the answer is the same."""
     order, users = jnp.asarray([2, 0, 3, 1]), jax.random.permutation(jax.random.key(1), 12)
     other = Seen(
@@ -117,7 +117,7 @@ def test_users_associate_with_open_servers_only_and_each_with_one_in_all(sight, 
     assert soft[:, :, 1].max() < 1e-5
 
 
-def test_the_action_is_the_placement_that_the_actor_thinks_of(task, states, sight, actor):
+def test_the_action_is_the_placement_that_the_actor_thinks_of(task, states, sight, actor, quick_compilation):
     """Scores keep order and margins: (23)'s projection makes of the action what it makes of the preferences."""
     capacity = jnp.asarray(task.capacity)
     worth = placement_actor.limited(placement_actor.opening_logits(actor, sight)) + jnp.asarray([0.5, -1.0, 0.2, -0.4])
@@ -131,7 +131,7 @@ def test_the_action_is_the_placement_that_the_actor_thinks_of(task, states, sigh
     assert (at.sum(axis=1) <= capacity).all()
 
 
-def test_what_opening_gains_is_what_trying_it_gives(task, sight, actor, critic):
+def test_what_opening_gains_is_what_trying_it_gives(task, sight, actor, critic, quick_compilation):
     capacity = jnp.asarray(task.capacity)
     is_open = jnp.asarray([[True, True, False, False], [True, True, True, True], [False, True, True, False]] * 2)
     gains = ddpg.opening_gains(actor, critic, sight, is_open, capacity)

@@ -13,13 +13,6 @@ from edgetwin.learning import arrays, trainer
 SMALL = {"users.count": 6, "sites.count": 3, "placement.slots": 4}
 
 
-@pytest.fixture
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def learner():
     task = et.task("placement", et.scenario("association/n80-m5", SMALL))

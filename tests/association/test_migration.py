@@ -17,16 +17,10 @@ from edgetwin.evaluation.check import check_policy, check_task
 from edgetwin.problem import View
 from edgetwin.registry import policy
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 POLICIES = ["never", "nearest", "algorithm-3", "algorithm-3-literal", "priced", "slot-optimum"]
 needs_data = pytest.mark.skipif(not os.environ.get("EDGETWIN_DATA"), reason="reads data sets: EDGETWIN_DATA is not set")
-
-
-@pytest.fixture
-def quick_compilation():
-    """The kit compiles far more than it runs."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 ADMITTED = jax.jit(projection.admitted)
@@ -203,14 +197,14 @@ def test_priced_is_best_net_of_transfers_and_the_printed_form_oscillates():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("share", ["equal", "reserved"])
-def test_the_contract_holds(share, quick_compilation):
+def test_the_contract_holds(share):
     assert failed(check_task(small(share))) == []
 
 
 @pytest.mark.parametrize(
     "name", ["priced", *(pytest.param(name, marks=pytest.mark.slow) for name in POLICIES if name != "priced")]
 )
-def test_policies_keep_the_contract(name, quick_compilation):
+def test_policies_keep_the_contract(name):
     assert failed(check_policy(policy(small(), name))) == []
 
 

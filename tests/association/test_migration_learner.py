@@ -28,14 +28,6 @@ SMALL = Settings(environments=2, slots_per_update=40, minibatches=8, hidden=(16,
 BUDGET = 40 * SMALL.slots_per_update
 
 
-@pytest.fixture
-def quick_compilation():
-    """Many small programs that run once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def small(share="equal", **settings):
     return make("migration", users=8, sites=4, migration__slots=12, migration__compute_share=share, capacity=3, **settings)
 

@@ -118,14 +118,6 @@ def test_one_seed_that_loses_is_not_hidden():
     assert claim.verdict == "partly"
 
 
-@pytest.fixture
-def quick_compilation():
-    """Small programs that run once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def test_rules_and_bound_are_of_a_comparison_s_networks(quick_compilation):
     """`never`, played slot by slot, comes to what the job says in each network, and exceeds no bound."""
     settings = {"scenario": SCENARIO, "set": TINY, "episodes": 2}

@@ -17,14 +17,7 @@ from edgetwin.association.instance import assignment, load_limit, outcome
 from edgetwin.evaluation.check import check_policy, check_task
 from edgetwin.registry import policy
 
-
-@pytest.fixture
-def quick_compilation():
-    """The kit compiles far more than it runs."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 OPENED, ASSOCIATED = jax.jit(projection.opened), jax.jit(projection.associated)
 
@@ -157,7 +150,7 @@ def test_policies_rank_as_they_should():
 @pytest.mark.parametrize(
     "variant", [pytest.param({}, marks=pytest.mark.slow), {"delay_limits": "soft", "placement__slots": 3}], ids=str
 )
-def test_the_contract_holds(variant, quick_compilation):
+def test_the_contract_holds(variant):
     task = make(**variant)
     assert failed(check_task(task)) == []
 
@@ -165,7 +158,7 @@ def test_the_contract_holds(variant, quick_compilation):
 @pytest.mark.parametrize(
     "name", ["random", "optimum", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nearest", "greedy", "local-search"))]
 )
-def test_policies_keep_the_contract(name, quick_compilation):
+def test_policies_keep_the_contract(name):
     assert failed(check_policy(policy(make(users=5, placement__slots=2), name))) == []
 
 

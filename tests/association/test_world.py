@@ -11,6 +11,8 @@ import edgetwin as et
 from association.nets import make, plain
 from edgetwin.physical import mobility
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 needs_data = pytest.mark.skipif(not os.environ.get("EDGETWIN_DATA"), reason="reads data sets: EDGETWIN_DATA is not set")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import edgetwin
+import small
 from edgetwin.cli import main
 from edgetwin.errors import InputError
 from edgetwin.evaluation.compare import Comparison, Row
@@ -19,6 +20,8 @@ from edgetwin.scenario import scenario
 from edgetwin.tables import frontier_table
 from edgetwin.two_timescale import families
 from edgetwin.two_timescale.task import TwoTimescale
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 FAILURE, ENERGY = "failure_per_request", "energy_mj_per_slot"
 POINTS = {
@@ -97,10 +100,10 @@ def test_files_hold_the_numbers_that_were_measured(drawn, tmp_path):
 
 
 def test_a_point_that_a_family_has_is_not_there_twice_and_two_metrics_are_needed():
-    task = edgetwin.task("two-timescale", edgetwin.scenario("two-timescale/physical", {"users.count": 3}))
-    both = [edgetwin.policy(task, name) for name in ("inversion[snr=5]+nearest", "full-power+nearest")]
-    found = sweep(task, {"inversion": both[:1]}, both, episodes=2, slots=4)
-    assert found.points == ("full-power+nearest",) and list(found.comparison.rows) == [each.name for each in both]
+    task = edgetwin.task("two-timescale", edgetwin.scenario("two-timescale/physical", small.SETTINGS))
+    both = [edgetwin.policy(task, name) for name in small.POLICIES]
+    found = sweep(task, {"full-power": both[:1]}, both, episodes=small.EPISODES, slots=small.SLOTS)
+    assert found.points == (small.POLICIES[1],) and list(found.comparison.rows) == [each.name for each in both]
     with pytest.raises(InputError, match="no two metrics"):
         sweep(SimpleNamespace(name="still", spec=SimpleNamespace(frontier=None)), {}, [])
 

@@ -11,6 +11,8 @@ from edgetwin.forecasting.growth import Growth
 from edgetwin.forecasting.kalman import Parameters
 from forecasting.paths import MOVES, ladder, persistent_walk, random_walk
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 ONE = Growth(jnp.ones((1, 1)), jnp.zeros((1, 1)))
 
 

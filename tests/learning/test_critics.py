@@ -12,6 +12,8 @@ from edgetwin.learning.networks import mlp
 from edgetwin.learning.roles import plain_role
 from edgetwin.problem import AgentClass, Continuous
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 COUNTS = {"users": 3, "stations": 2, "centre": 1}
 BATCH, STATES, SIZE, CREDITS = 40, 5, 4, 2
 HIDDEN = (32,)

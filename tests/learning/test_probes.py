@@ -39,14 +39,6 @@ def settled(algorithm, chain, settings):
     return state.learned, probes.Chain(seen / seen.sum(axis=2, keepdims=True), chain.reward)
 
 
-def learnt_q(name, chain, **settings):
-    """Q of every place and choice: of SAC the smaller of both."""
-    places = jnp.eye(chain.places)
-    if name == "sac":
-        return np.asarray(trained(sac.sac(chain, SAC._replace(**settings))).learned.critics(places).min(axis=0))
-    return np.asarray(trained(dqn.dqn(chain, DQN._replace(**settings))).learned.critic(places))
-
-
 def exact_q(chain, discount=DISCOUNT, temperature=0.0, sweeps=2000):
     """(Soft) value iteration: V = α log Σ exp(Q/α), at temperature 0 the largest Q; nothing follows a terminal place. float64."""
     q = np.zeros_like(chain.reward)
@@ -68,20 +60,41 @@ PROBES = {
 }
 
 
+@pytest.fixture(scope="module")
+def together():
+    """All probes side by side as one process, so that a learner learns them at once, and which of its places are whose."""
+    chain, parts = probes.together(*(make() for make, _ in PROBES.values()), slots=2)
+    return chain, dict(zip(PROBES, parts, strict=True))
+
+
+@pytest.fixture(scope="module")
+def dqn_q(together):
+    """Q of every place and choice."""
+    chain, _ = together
+    return np.asarray(trained(dqn.dqn(chain, DQN)).learned.critic(jnp.eye(chain.places)))
+
+
+@pytest.fixture(scope="module")
+def sac_q(together):
+    """The smaller Q of both, of every place and choice."""
+    chain, _ = together
+    return np.asarray(trained(sac.sac(chain, SAC)).learned.critics(jnp.eye(chain.places)).min(axis=0))
+
+
 @pytest.mark.parametrize("probe", PROBES)
-def test_dqn_finds_the_values(probe):
+def test_dqn_finds_the_values(probe, together, dqn_q):
     chain, known = PROBES[probe][0](), np.array(PROBES[probe][1])
     assert exact_q(chain)[: len(known)] == pytest.approx(known), "the known values are those of value iteration"
-    assert learnt_q("dqn", chain)[: len(known)] == pytest.approx(known, abs=0.03)
+    assert dqn_q[together[1][probe]][: len(known)] == pytest.approx(known, abs=0.03)
 
 
 @pytest.mark.parametrize("probe", PROBES)
-def test_sac_finds_the_soft_values(probe):
+def test_sac_finds_the_soft_values(probe, together, sac_q):
     chain, known = PROBES[probe][0](), np.array(PROBES[probe][1])
     soft = exact_q(chain, temperature=SAC.temperature)[: len(known)]
     entropy = SAC.temperature * np.log(2) / (1 - DISCOUNT)
     assert (soft >= known - 1e-9).all() and (soft <= known + entropy).all()
-    assert learnt_q("sac", chain)[: len(known)] == pytest.approx(soft, abs=0.03)
+    assert sac_q[together[1][probe]][: len(known)] == pytest.approx(soft, abs=0.03)
 
 
 def soft_value_of(policy, chain, temperature, sweeps=2000):

@@ -3,10 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgetwin.learning import replay
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @given(capacity=st.integers(3, 12), counts=st.lists(st.integers(1, 3), min_size=1, max_size=12))

@@ -17,6 +17,8 @@ from edgetwin.problem import Param
 from edgetwin.scenario import scenario
 from learning import probes
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 TESTS = Path(__file__).parent.parent
 NAME = "learning.probes:PROBLEM"
 

@@ -20,6 +20,8 @@ from edgetwin.learning.sources import read_source
 from learning import probes
 from learning.steering import Steering
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 BLOCKS = 4
 TESTS = Path(__file__).parent.parent
 TASK = "learning.probes:PROBLEM"

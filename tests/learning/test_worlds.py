@@ -3,11 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import toys
 from edgetwin.learning import worlds
 from edgetwin.problem import episode_keys, random_action
 from learning import probes
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def test_they_step_as_the_task_does_and_returns_are_those_of_a_loop():

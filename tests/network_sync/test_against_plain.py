@@ -9,6 +9,8 @@ from edgetwin.network_sync.forecasts import step_law
 from network_sync import plain
 from network_sync.walks import make
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SLOTS, USERS, RBS, EPISODES = 12, 5, 3, 6
 SMALL = {"slots": SLOTS, "users__count": USERS, "rb_count": RBS, "interference_w": [5e-3, 0.12]}
 """Interference that leaves some slots without a block that meets the deadline."""

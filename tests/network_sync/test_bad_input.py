@@ -9,6 +9,8 @@ import edgetwin
 from edgetwin.cli import main
 from edgetwin.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 GOAL = {"users.mobility": "goal-tracks", "network_sync.forecaster": "last"}
 PARTIAL = {"network_sync.refresh": "partial", "network_sync.packet_users": 3}
 ROW = [0.2] * 5

@@ -2,7 +2,6 @@
 
 import os
 
-import jax
 import pytest
 
 import edgetwin
@@ -24,14 +23,6 @@ VARIANTS = {
     "static interference": {"interference": "static"},
     "tracks": {"name": "tracks", "forecaster": "linear"},
 }
-
-
-@pytest.fixture(autouse=True)
-def quick_compilation():
-    """The kit compiles far more than it runs."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def failed(clauses):

@@ -14,6 +14,8 @@ from edgetwin.network_sync.instances import recorded_task
 from edgetwin.registry import policy
 from network_sync.walks import side_by_side
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 FOLDER = Path(__file__).parent / "instances"
 POLICIES = {
     "never": "cost_never",

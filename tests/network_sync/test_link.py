@@ -14,6 +14,8 @@ from edgetwin.network_sync import link
 from edgetwin.scenario import scenario
 from edgetwin.scenario.schema import NetworkSync
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SIZES = [(1, 1), (1, 3), (3, 1), (2, 4), (5, 3)]
 SECTION = scenario("network-sync/a").network_sync
 

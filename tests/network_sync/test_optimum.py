@@ -13,6 +13,8 @@ from edgetwin.problem import Policy, episode_keys, random_action
 from edgetwin.registry import policy
 from network_sync.walks import make, side_by_side
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CLAIMED_BELOW = 1e-5
 """What rounding in single precision may take a policy below the optimum, relative to the cost."""
 CRAMPED = {"rb_count": 2, "users__count": 3, "interference_w": [0.03, 0.1], "reward_scale": 1.0, "rate_weight": 0.95}

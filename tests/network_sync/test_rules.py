@@ -13,6 +13,8 @@ from edgetwin.problem import Policy, View, episode_keys
 from edgetwin.registry import policy
 from network_sync.walks import make
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def asked(task, name, known):
     """What a policy asks for where this is known: it is given a task that says so."""

@@ -17,6 +17,8 @@ from edgetwin.scenario import network, replace
 from network_sync.test_instances import FOLDER
 from network_sync.walks import make
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 EPISODES, USERS = 3000, 4
 MOVES = np.array(mobility.MOVES)
 

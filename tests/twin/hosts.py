@@ -52,10 +52,15 @@ def logs(store):
     return found
 
 
+def store_files(folder):
+    """The stores in a folder, without the directory of places."""
+    return sorted(path for path in folder.glob("*.sqlite") if path.stem != "directory")
+
+
 def logs_in(folder):
     """The same of every store file in a folder, once nothing serves them."""
     found = {}
-    for path in sorted(folder.glob("*.sqlite")):
+    for path in store_files(folder):
         store = SQLiteStore(path)
         found |= logs(store)
         store.close()

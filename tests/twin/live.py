@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import uvicorn
+from edgetwin.twin.moves.directory import SQLiteDirectory
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -14,10 +15,11 @@ from starlette.routing import Route, WebSocketRoute
 
 from edgetwin.errors import InputError
 from edgetwin.twin.centre import Centre
-from edgetwin.twin.host import Host, Refused
+from edgetwin.twin.host import Host
 from edgetwin.twin.http import Enrolment
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.messages import Ack, ack_fields
+from edgetwin.twin.refusal import Refused
 from edgetwin.twin.stores.sqlite import SQLiteStore
 from edgetwin.twin.stream import stream
 
@@ -57,8 +59,8 @@ class Live:
         self._loop = asyncio.get_running_loop()
         kinds = read_kinds()
         host = Host("edge", SQLiteStore(self._folder / "edge.sqlite"), kinds)
-        host.start()
-        self.centre = Centre([host], kinds)
+        self.centre = Centre([host], kinds, SQLiteDirectory(self._folder / "directory.sqlite"))
+        await self.centre.start()
         take = self.centre.take
 
         async def answered(lines, sender=None) -> list[Ack]:

@@ -1,4 +1,4 @@
-"""A service of twins as a process of its own, started, killed and started again on the same data."""
+"""A service of twins, and its hosts, as processes of their own, started, killed and started again on the same data."""
 
 import json
 import os
@@ -12,22 +12,23 @@ import urllib.request
 from twin.servers import free_port
 
 
-class ServiceProcess:
-    """`edgetwin serve` on a folder, listening on a port of its own. `program` stands in for `-m edgetwin` where a test breaks the layer."""
+class Process:
+    """`edgetwin COMMAND …`, listening on a port of its own. `program` stands in for `-m edgetwin` where a test breaks the layer."""
 
-    def __init__(self, data, *options, program=("-m", "edgetwin"), environment=None):
+    def __init__(self, log, command, program=("-m", "edgetwin"), environment=None):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log = data.parent / f"{data.name}.log"
-        self._command = [sys.executable, *program, "serve", "--data", str(data), "--listen", f"127.0.0.1:{self.port}", *options]
+        self.log = log
+        self._command = [sys.executable, *program, *command, "--listen", f"127.0.0.1:{self.port}"]
         self._environment = {**os.environ, **(environment or {})}
         self.process = None
 
-    def start(self, wait=True):
-        """Starts it; returns seconds until it was ready."""
+    def start(self, wait=True, failpoint=""):
+        """Starts it, with failpoints armed; returns seconds until it was ready."""
         began = time.perf_counter()
+        environment = {**self._environment, "EDGETWIN_FAILPOINT": failpoint}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._environment)
+            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=environment)
         while wait:
             if self.process.poll() is not None:
                 raise RuntimeError(f"ended with {self.process.returncode}: {self.log.read_text()[-2000:]}")
@@ -79,3 +80,37 @@ class ServiceProcess:
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read()).get("error")
         raise AssertionError(f"not refused: {found}")
+
+    def logged(self):
+        """What it logged so far, a dictionary for each line."""
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+
+class ServiceProcess(Process):
+    """`edgetwin serve` on a folder."""
+
+    def __init__(self, data, *options, **how):
+        super().__init__(data.parent / f"{data.name}.log", ["serve", "--data", str(data), *options], **how)
+
+
+class HostProcess(Process):
+    """`edgetwin host`, linked to a service."""
+
+    def __init__(self, name, service, data, *options, **how):
+        self.name = name
+        command = ["host", name, "--centre", service.url, "--data", str(data), *options]
+        super().__init__(data.parent / f"{data.name}-{name}.log", command, **how)
+
+    def linked(self):
+        """Waits until the centre has it; returns seconds."""
+        began = time.perf_counter()
+        while self.get("/ready", {}).get("centre") != "linked":
+            assert self.process.poll() is None, self.log.read_text()[-2000:]
+            assert time.perf_counter() - began < 30, self.log.read_text()[-2000:]
+            time.sleep(0.005)
+        return time.perf_counter() - began
+
+    def __enter__(self):
+        self.start()
+        self.linked()
+        return self

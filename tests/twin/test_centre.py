@@ -12,11 +12,13 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from edgetwin.errors import InputError
 from edgetwin.twin.centre import Centre
-from edgetwin.twin.host import Full, Host
+from edgetwin.twin.host import Host
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.messages import MAX_LINES, line_of
+from edgetwin.twin.moves.directory import SQLiteDirectory
+from edgetwin.twin.refusal import Full
 from edgetwin.twin.stores.sqlite import SQLiteStore
-from twin.hosts import update
+from twin.hosts import store_files, update
 from twin.service import ServiceProcess
 
 
@@ -24,9 +26,8 @@ from twin.service import ServiceProcess
 async def centre_over(folder, names=("centre", "north", "south")):
     kinds = read_kinds()
     hosts = [Host(name, SQLiteStore(folder / f"{name}.sqlite"), kinds) for name in names]
-    centre = Centre(hosts, kinds)
-    for host in hosts:
-        host.start()
+    centre = Centre(hosts, kinds, SQLiteDirectory(folder / "directory.sqlite"))
+    await centre.start()
     try:
         yield centre
     finally:
@@ -36,7 +37,7 @@ async def centre_over(folder, names=("centre", "north", "south")):
 def stored(folder):
     """Which stores hold which twins, and all bytes of the stores."""
     found = {}
-    for path in folder.glob("*.sqlite"):
+    for path in store_files(folder):
         store = SQLiteStore(path)
         found[path.stem] = {twin.id for twin in store.twins()}
         store.close()
@@ -68,10 +69,10 @@ def test_an_erasure_that_was_interrupted_can_be_finished(tmp_path):
             await centre.take([line_of(update("car-1", 1, x_m=7777.125, y_m=0.0))])
             await centre.enrol("car-1", "vehicle")
             await centre.take([line_of(update("car-1", 2, x_m=7777.125, y_m=0.0))])
-            centre.own.available = False
+            centre.own._writer.available = False
             with pytest.raises(Full):
                 await centre.erase("car-1")
-            centre.own.available = True
+            centre.own._writer.available = True
             await centre.erase("car-1")
             assert not centre.holds("car-1")
             (ack,) = await centre.take([line_of(update("car-1", 3, x_m=7777.125, y_m=0.0))])

@@ -8,11 +8,12 @@ from contextlib import suppress
 
 import pytest
 
-from edgetwin.twin import host as hosts
-from edgetwin.twin.host import Full, Host, Refused
+from edgetwin.twin import writer as writers
+from edgetwin.twin.host import Host
 from edgetwin.twin.kinds import Kind, Property, read_kinds
 from edgetwin.twin.messages import MAX_INTEGER, Bad
 from edgetwin.twin.record import Twin
+from edgetwin.twin.refusal import Full, Refused
 from edgetwin.twin.stores.sqlite import SQLiteStore
 from twin.checker import judged
 from twin.hosts import FullDisk, arrivals, logs, logs_in, sqlite_calls, update, with_host
@@ -232,7 +233,7 @@ def test_what_waits_is_bounded(tmp_path):
 
 
 def test_a_disk_that_is_full_loses_nothing_and_the_host_goes_on_by_itself(tmp_path, monkeypatch):
-    monkeypatch.setattr(hosts, "PAUSE_S", 0.01)
+    monkeypatch.setattr(writers, "PAUSE_S", 0.01)
 
     async def main():
         disk = FullDisk(SQLiteStore(tmp_path / "edge-1.sqlite"))
@@ -292,6 +293,6 @@ def test_huge_whole_numbers_and_odd_strings_are_kept_as_they_are(tmp_path):
         await host.close()
         again = Host("edge-1", SQLiteStore(tmp_path / "edge-1.sqlite"), kinds)
         assert again.twins["car-1"].reported == state
-        again._store.close()
+        again.store.close()
 
     asyncio.run(main())

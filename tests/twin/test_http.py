@@ -12,8 +12,8 @@ from websockets.exceptions import ConnectionClosed
 
 from edgetwin.errors import InputError
 from edgetwin.twin import serve
-from edgetwin.twin.http import MAX_BODY_BYTES
 from edgetwin.twin.messages import line_of
+from edgetwin.twin.web import MAX_BODY_BYTES
 from twin.hosts import logs_in, sqlite_calls, update
 from twin.nats_server import nats_server
 from twin.service import ServiceProcess

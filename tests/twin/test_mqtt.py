@@ -8,6 +8,7 @@ from pathlib import Path
 import aiomqtt
 import nats
 import pytest
+from edgetwin.twin.moves.directory import SQLiteDirectory
 
 from edgetwin.errors import InputError
 from edgetwin.twin.bus import LocalBus, desired_news
@@ -28,8 +29,8 @@ async def front_over(folder, devices=("car-1",), around=lambda store: store):
     """A control centre with one host over the store in a folder, and the devices enrolled."""
     kinds = read_kinds()
     host = Host("edge-1", around(SQLiteStore(folder / "edge-1.sqlite")), kinds)
-    host.start()
-    front = Centre([host], kinds)
+    front = Centre([host], kinds, SQLiteDirectory(folder / "directory.sqlite"))
+    await front.start()
     front.bus = LocalBus()
     try:
         for device in devices:

@@ -11,10 +11,11 @@ import psycopg
 import pytest
 
 from edgetwin.errors import InputError
-from edgetwin.twin.host import Full, Host
+from edgetwin.twin.host import Host
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.messages import Quarantined, Update, line_of, parse
 from edgetwin.twin.record import Twin, applied
+from edgetwin.twin.refusal import Full
 from edgetwin.twin.stores.postgres import PostgresStore
 from edgetwin.twin.stores.store import Batch, StoreRefused, StoreUnavailable
 from twin.places import Place, grown, update

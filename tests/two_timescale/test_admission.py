@@ -13,6 +13,8 @@ from edgetwin.two_timescale import instances
 from edgetwin.two_timescale.admission import serve_most, serve_worthwhile
 from edgetwin.two_timescale.min_energy import least_energy
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 FILE = Path(__file__).parent / "instances" / "slots-k10.npz"
 HARD = {
     "short": {"latency_limit_s": 0.009},

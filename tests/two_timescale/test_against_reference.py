@@ -9,6 +9,8 @@ from edgetwin.scenario import scenario
 from edgetwin.two_timescale.reference import Reference
 from edgetwin.two_timescale.task import TwoTimescale
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SHORT = {"two_timescale.frames": 3, "two_timescale.frame_slots": 25, "two_timescale.migration_slots": 6, "users.count": 12}
 
 VARIANTS = {

@@ -12,6 +12,8 @@ from edgetwin.scenario import scenario
 from edgetwin.two_timescale import agents, credit, rewards
 from edgetwin.two_timescale.task import TwoTimescale
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 USERS, SITES, FRAME, MIGRATION = 12, 3, 8, 3
 PRICE_J, SLOTS = 2e-5, 80
 READINGS = {

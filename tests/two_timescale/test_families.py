@@ -15,6 +15,8 @@ from edgetwin.scenario import scenario
 from edgetwin.two_timescale import families, tuning
 from edgetwin.two_timescale.task import TwoTimescale
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SMALL = {
     "users.count": 8,
     "two_timescale.frames": 3,

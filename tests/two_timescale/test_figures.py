@@ -15,6 +15,8 @@ from edgetwin.two_timescale import ablation, figures, jobs, rules
 from edgetwin.two_timescale.study_jobs import ENERGY, FAILURE
 from edgetwin.two_timescale.task import TwoTimescale
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 TINY = {"users.count": 5, "sites.count": 3, "two_timescale.frames": 2, "two_timescale.frame_slots": 30}
 NETWORKS, REQUESTS, USER_SLOTS = 8, 1000.0, 2000.0
 STUDIES = figures.STUDIES

@@ -11,6 +11,8 @@ from edgetwin.cli import main
 from edgetwin.errors import InputError
 from edgetwin.two_timescale.instances import read
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 FOLDER = Path(__file__).parent / "instances"
 USERS = (10, 30, 58)
 

@@ -18,6 +18,8 @@ from edgetwin.two_timescale.min_energy import least_energy, minimal_power
 from edgetwin.two_timescale.optimum import request_energy_bound
 from edgetwin.two_timescale.task import TwoTimescale
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 FOLDER = Path(__file__).parent / "instances"
 
 

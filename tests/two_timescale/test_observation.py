@@ -11,6 +11,8 @@ from edgetwin.problem import random_action
 from edgetwin.scenario import scenario
 from edgetwin.two_timescale.task import TwoTimescale
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SMALL = {
     "users.count": 7,
     "sites.count": 6,

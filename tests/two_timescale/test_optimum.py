@@ -18,6 +18,8 @@ from edgetwin.two_timescale.interference_bound import served_by_one, slot_bound,
 from edgetwin.two_timescale.optimum import cheapest, request_energy_bound
 from edgetwin.two_timescale.task import TwoTimescale
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 BAND, NOISE, LIMIT, CPU = 10e6, 1e-9, 0.03, 10e9
 POWER_MAX = 1.5e-3
 

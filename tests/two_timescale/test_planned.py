@@ -15,6 +15,8 @@ from edgetwin.scenario import scenario
 from edgetwin.two_timescale.planned import best_plans, request_times, time_worth
 from edgetwin.two_timescale.task import TwoTimescale
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 FRAMES, SITES, LAMBDA = 4, 3, 0.5
 SERVER_SITES = np.array([0, 2])
 CPU_S, LINK_S = np.array([1.2e-3, 1.9e-3]), 2.1e-3

@@ -15,6 +15,8 @@ from edgetwin.scenario import scenario
 from edgetwin.two_timescale import rules, tuning
 from edgetwin.two_timescale.task import TwoTimescale
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 FRAME, FRAMES, SLOT = 40, 5, 0.05
 MOVING = {
     "users.count": 12,

@@ -10,6 +10,8 @@ from edgetwin.problem import random_action
 from edgetwin.scenario import scenario
 from edgetwin.two_timescale.task import Slot, TwoTimescale
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 FRAME, MIGRATION = 8, 3
 SHORT = {"two_timescale.frames": 3, "two_timescale.frame_slots": FRAME, "two_timescale.migration_slots": MIGRATION}
 

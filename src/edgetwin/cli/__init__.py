@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from cyclopts import CycloptsError
 
-from edgetwin.cli import checks, emulate, frontiers, place, policies, scenarios, serve, stores, studies, training  # noqa: F401  (each adds its commands to the app)
+from edgetwin.cli import checks, emulate, frontiers, host, moves, place, policies, scenarios, serve, stores, studies, training  # noqa: F401  (each adds its commands to the app)
 from edgetwin.cli.shared import INTERRUPTED, app
 from edgetwin.errors import InputError
 

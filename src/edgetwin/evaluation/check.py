@@ -42,7 +42,7 @@ def check_task(task: Task) -> list[Clause]:
     slots = min(SLOTS, task.spec.slots)
     first, other = episode_keys(1, 2)
     walk = _compiled_walk(task, slots)
-    step = jax.jit(task.step)
+    reset, step = jax.jit(task.reset), jax.jit(task.step)
 
     @functools.cache
     def seen() -> Walk:
@@ -57,9 +57,9 @@ def check_task(task: Task) -> list[Clause]:
         "global random state": lambda: _no_global_random(lambda: _compiled_walk(task, slots)(first, 7)),
         "seeds matter": lambda: _seeds_matter(seen(), walk(other, 7)),
         "common random numbers": lambda: _same(seen().worlds, walk(first, 8).worlds, "the world depends on the actions"),
-        "trace": lambda: _trace(task.trace(first, slots), seen().worlds),
-        "timescales": lambda: _timescales(task, step, first),
-        "episode end": lambda: _episode_end(task, step, first),
+        "trace": lambda: _trace(_traced(task, first, slots), seen().worlds),
+        "timescales": lambda: _timescales(task, reset, step, first),
+        "episode end": lambda: _episode_end(task, reset, step, first),
         "summary": lambda: _summary(task, seen()),
         "global state": lambda: _global_state(task, first),
         "scene": lambda: _scene(task, first),
@@ -74,13 +74,17 @@ def check_policy(policy: Policy) -> list[Clause]:
     key = episode_keys(1, 1)[0]
 
     @functools.cache
+    def decided() -> tuple[Any, Any, Any]:
+        return _first_decision(policy, key)
+
+    @functools.cache
     def actions() -> Any:
         return _decisions(policy, key, slots)
 
     clauses: dict[str, Callable[[], None]] = {
         "declaration": lambda: _declaration(policy),
-        "shapes": lambda: _action_shapes(policy, key),
-        "carry": lambda: _stable_carry(policy, key),
+        "shapes": lambda: _action_shapes(policy, decided()[2]),
+        "carry": lambda: _stable_carry(*decided()[:2]),
         "finite": lambda: _all_finite(actions(), "action"),
         "bounds": lambda: _action_bounds(policy.task, actions()),
         "determinism": lambda: _same(actions(), _decisions(policy, key, slots), "two runs with the same key differ"),
@@ -200,19 +204,24 @@ def _seeds_matter(one: Walk, two: Walk) -> None:
         raise Broken("two different keys give the same world: reset ignores its key")
 
 
+def _traced(task: Task, key: jax.Array, slots: int) -> Any:
+    """An episode's trace, as one program."""
+    return jax.jit(lambda key: task.trace(key, slots))(key)
+
+
 def _trace(trace: Any, worlds: Any) -> None:
     for ahead, seen in zip(jax.tree.leaves(trace), jax.tree.leaves(worlds), strict=True):
         if not np.allclose(np.asarray(ahead, float), np.asarray(seen, float), rtol=1e-4, atol=1e-6):
             raise Broken("the trace of an episode differs from the worlds met in it")
 
 
-def _timescales(task: Task, step: Callable[..., Any], key: jax.Array) -> None:
+def _timescales(task: Task, reset: Callable[..., Any], step: Callable[..., Any], key: jax.Array) -> None:
     """Outside its slots a class's action must not change the state; at its first slot it must be able to."""
     draw = jax.jit(functools.partial(random_action, task))
     for name, agents in task.spec.agents.items():
         if agents.every == 1 and agents.first == 0:
             continue
-        state = jax.jit(task.reset)(key)
+        state = reset(key)
         first = -(-agents.first // agents.every) * agents.every
         for number in range(min(first + 2, task.spec.slots)):
             base = draw(jax.random.key(number))
@@ -228,8 +237,8 @@ def _timescales(task: Task, step: Callable[..., Any], key: jax.Array) -> None:
             state = states[0]
 
 
-def _episode_end(task: Task, step: Callable[..., Any], key: jax.Array) -> None:
-    state = jax.jit(task.reset)(key)
+def _episode_end(task: Task, reset: Callable[..., Any], step: Callable[..., Any], key: jax.Array) -> None:
+    state = reset(key)
     action = random_action(task, jax.random.key(0))
     for number in range(task.spec.slots):
         state, outcome = step(state, action)
@@ -266,13 +275,26 @@ def _summary(task: Task, walk: Walk) -> None:
 
 def _global_state(task: Task, key: jax.Array) -> None:
     if task.spec.state_size:
-        _expect_shape(task.global_state(task.reset(key)), (task.spec.state_size,), "global_state")
+        state = jax.eval_shape(lambda key: task.global_state(task.reset(key)), key)
+        _expect_shape(state, (task.spec.state_size,), "global_state")
 
 
-def _first_view(policy: Policy, key: jax.Array) -> Any:
+def _first_decision(policy: Policy, key: jax.Array) -> tuple[Any, Any, Any]:
+    """The carry before and after the first decision, and its action; of a device policy their shapes and types alone."""
     task = policy.task
-    state = task.reset(key)
-    return policy.view(task.observe(state), state, task.trace(key, 1) if policy.information == "trace" else None)
+
+    def seen(key):
+        state = task.reset(key)
+        return task.observe(state), state, task.trace(key, 1) if policy.information == "trace" else None
+
+    def decide(seen, key):
+        view = policy.view(*seen)
+        carry = policy.init(key, view)
+        return carry, *policy.act(carry, view, key)
+
+    if policy.runs_on == "host":
+        return decide(jax.jit(seen)(key), key)
+    return jax.eval_shape(lambda key: decide(seen(key), key), key)
 
 
 def _scene(task: Task, key: jax.Array) -> None:
@@ -302,7 +324,7 @@ def _decisions(policy: Policy, key: jax.Array, slots: int) -> Any:
     """The policy's actions in an episode, NumPy, slots first; it is shown no more than what it declares."""
     task = policy.task
     own = jax.random.key(5)
-    trace = task.trace(key, slots) if policy.information == "trace" else None
+    trace = _traced(task, key, slots) if policy.information == "trace" else None
 
     if policy.runs_on == "host":
         state, carry, actions = jax.jit(task.reset)(key), None, []
@@ -339,14 +361,12 @@ def _declaration(policy: Policy) -> None:
         raise Broken("the policy has no name")
 
 
-def _action_shapes(policy: Policy, key: jax.Array) -> None:
-    view = _first_view(policy, key)
-    _, action = policy.act(policy.init(key, view), view, key)
+def _action_shapes(policy: Policy, action: Any) -> None:
     for name, agents in policy.task.spec.agents.items():
         value = getattr(action, name, None)
         _expect_shape(value, (agents.count, agents.action.size), f"action.{name}")
-        if isinstance(agents.action, Categorical) and jnp.asarray(value).dtype.kind not in "iu":
-            raise Broken(f"action.{name} is {jnp.asarray(value).dtype}, a choice must be an integer")
+        if isinstance(agents.action, Categorical) and jnp.result_type(value).kind not in "iu":
+            raise Broken(f"action.{name} is {jnp.result_type(value)}, a choice must be an integer")
 
 
 def _action_bounds(task: Task, actions: Any) -> None:
@@ -357,11 +377,8 @@ def _action_bounds(task: Task, actions: Any) -> None:
             raise Broken(f"action.{name} leaves [{low:g}, {high:g}]: it runs from {value.min():g} to {value.max():g}")
 
 
-def _stable_carry(policy: Policy, key: jax.Array) -> None:
+def _stable_carry(carry: Any, after: Any) -> None:
     """The carry keeps its shapes and types from slot to slot."""
-    view = _first_view(policy, key)
-    carry = policy.init(key, view)
-    after, _ = policy.act(carry, view, key)
-    kinds = [jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.asarray(leaf).dtype), tree) for tree in (carry, after)]
+    kinds = [jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), tree) for tree in (carry, after)]
     if kinds[0] != kinds[1]:
         raise Broken(f"init gives a carry {kinds[0]}, act returns {kinds[1]}")

@@ -1,86 +1,137 @@
-"""The control centre: it knows which host holds which twin, sends every message there, and keeps the service twins.
+"""The control centre: it knows which host holds which twin, sends every message there, has twins moved, and keeps what belongs to nobody.
 
-The centre is a host too: what belongs to nobody, such as a message of a device that is not enrolled, is put aside in its store.
+The centre is a host too: a message of a device that is not enrolled is put aside in its store, and twins may live there like anywhere else.
 """
 
 import asyncio
 import heapq
-import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from weakref import WeakValueDictionary
 
+import structlog
+
 from edgetwin.errors import InputError
 from edgetwin.twin import kinds as kinds_
 from edgetwin.twin.bus import Bus, LocalBus, desired_news
-from edgetwin.twin.host import Arrival, Full, Host, Refused
+from edgetwin.twin.host import Host
+from edgetwin.twin.hosted import Hosted
 from edgetwin.twin.kinds import Kind
-from edgetwin.twin.messages import MAX_LINE_BYTES, NAME, Ack, Bad, parse
+from edgetwin.twin.messages import NAME, Ack, Bad, arrival_in
+from edgetwin.twin.moves.coordinator import Coordinator
+from edgetwin.twin.moves.endpoint import Away, Endpoint
+from edgetwin.twin.moves.gates import Gates
+from edgetwin.twin.moves.homes import Homes
+from edgetwin.twin.moves.migration import Migration, Migrations
+from edgetwin.twin.moves.place import Directory, Known, Place
+from edgetwin.twin.moves.reconcile import disagreement
 from edgetwin.twin.record import Twin
+from edgetwin.twin.refusal import Full, Refused
+from edgetwin.twin.stores.store import is_postgres
+from edgetwin.twin.writer import Arrival
 
-OWNER = re.compile(rb'"device"\s*:\s*"([A-Za-z0-9][A-Za-z0-9_-]{0,127})"')
-"""Whose a line is that cannot be read as a whole."""
+log = structlog.get_logger("edgetwin.twin.centre")
+
+Arrivals = list[tuple[Arrival, bytes]]
 
 
 class Centre:
-    """The front door of hosts in one process. `hosts[0]` is the centre's own; new twins go to the one of the others that has the fewest, or to
-    the centre where there are no others."""
+    """The front door of hosts. `hosts[0]` is the centre's own, the others are edge hosts in the same process; more join and leave later.
 
-    def __init__(self, hosts: Sequence[Host], kinds: Mapping[str, Kind]):
-        self.hosts = {host.name: host for host in hosts}
-        self.kinds, self.own = kinds, hosts[0]
+    New twins go to the edge host that has the fewest, or to the centre where there are no others. Raises InputError where two stores have the
+    same twin and the directory does not say whose it is.
+    """
+
+    def __init__(self, hosts: Sequence[Host], kinds: Mapping[str, Kind], directory: Directory):
+        self.hosts: dict[str, Hosted] = {host.name: host for host in hosts}
+        self.kinds, self.own, self.directory = kinds, hosts[0], directory
         self.bus: Bus = LocalBus()
-        self._edge = list(hosts[1:]) or list(hosts)
-        self._home: dict[str, Host] = {}
+        self.gates = Gates()
+        self.migrations = Migrations()
+        self.moves = Coordinator(directory, self._endpoint, self.gates, self.migrations.put, self._placed)
+        self._local = list(hosts)
         self._busy: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._known = directory.hosts()
+        places = {place.twin: place for place in directory.places()}
+        self.homes = Homes(places.values())
         for host in hosts:
-            for twin_id in host.twins:
-                if twin_id in self._home:
-                    raise InputError(
-                        f"twin {twin_id} is in the stores of {self._home[twin_id].name} and {host.name}; one of them is a copy"
-                    )
-                self._home[twin_id] = host
+            self._settle_with(host, places)
+
+    async def start(self) -> None:
+        """Starts its hosts, and ends what was under way when it stopped."""
+        for host in self._local:
+            host.start()
+        await self.moves.recover()
+        for host in self._local:
+            await self.moves.resolve(host.name)
 
     @property
     def count(self) -> int:
         """How many twins there are."""
-        return sum(len(host.twins) for host in self.hosts.values())
+        return len(self.homes)
 
     def page(self, after: str, limit: int) -> list[Twin]:
-        """Twins in the order of their ids, after one."""
-        chosen = heapq.nsmallest(limit, (twin_id for twin_id in self._home if twin_id > after))
-        return [self._home[twin_id].twins[twin_id] for twin_id in chosen if twin_id in self._home[twin_id].twins]
+        """Twins in the order of their ids, after one. Those of a host that was not heard of since the start are not among them."""
+        chosen = heapq.nsmallest(limit, (twin_id for twin_id in self.homes if twin_id > after and self.holds(twin_id)))
+        return [self.home(twin_id).twins[twin_id] for twin_id in chosen]
 
-    def home(self, twin_id: str) -> Host:
-        """The host that holds a twin. Raises Refused where there is none."""
-        host = self._home.get(twin_id)
-        if host is None or twin_id not in host.twins:
+    def home(self, twin_id: str) -> Hosted:
+        """The host that holds a twin. Raises Refused where there is none, or nothing was heard of it yet."""
+        name = self.homes.get(twin_id)
+        if not name:
             raise Refused(404, f"twin {twin_id!r}: not enrolled")
-        return host
+        if not self.holds(twin_id):
+            raise Refused(503, f"twin {twin_id!r} waits for its host {name}, which is away")
+        return self.hosts[name]
 
     def holds(self, twin_id: str) -> bool:
-        """Whether there is such a twin."""
-        return twin_id in self._home and twin_id in self._home[twin_id].twins
+        """Whether there is such a twin, and its host was heard of."""
+        host = self.hosts.get(self.homes.get(twin_id))
+        return host is not None and twin_id in host.twins
 
     def twin(self, twin_id: str) -> Twin:
-        """A twin as it is on disk. Raises Refused."""
+        """A twin as it is on disk, or was when its host was last heard of. Raises Refused."""
         return self.home(twin_id).twins[twin_id]
+
+    def where(self, twin_id: str) -> str | None:
+        """The address at which a twin's device reaches its host, where that is a process of its own and is here."""
+        host = self.hosts.get(self.homes.get(twin_id))
+        return host.url if host is not None and host.available and twin_id in host.twins else None
+
+    def is_cordoned(self, host: str) -> bool:
+        """Whether a host gets no new twins."""
+        return host in self._known and self._known[host].cordoned
+
+    def known_hosts(self) -> dict[str, int]:
+        """All hosts that there are or were, each with how many twins it has, whether it is here or away."""
+        return {name: self.homes.counts[name] for name in dict.fromkeys([*self.hosts, *self._known])}
 
     async def take(self, lines: Sequence[bytes], sender: str | None = None) -> list[Ack]:
         """Acknowledgements of messages in their order. Messages of a host that is full or away are answered by "retry", and nothing of them is kept.
 
         sender: the device that the connection belongs to, where it may speak for nobody else.
         """
-        arrivals = [(_read(line, sender), line) for line in lines]
+        arrivals = [(arrival_in(line, sender), line) for line in lines]
         parts: dict[str, list[int]] = {}
-        for place, (arrival, _) in enumerate(arrivals):
-            parts.setdefault(self._home.get(arrival.device or "", self.own).name, []).append(place)
-        queued = [(part, _queued(self.hosts[name], [arrivals[place] for place in part])) for name, part in parts.items()]
+        waiting: dict[str, list[int]] = {}
+        for at, (arrival, _) in enumerate(arrivals):
+            device = arrival.device or ""
+            if self.gates.is_closed(device):
+                waiting.setdefault(device, []).append(at)
+            else:
+                parts.setdefault(self.homes.get(device, self.own.name), []).append(at)
+        answers = [(part, self._queued(name, [arrivals[at] for at in part])) for name, part in parts.items()]
+        later = [
+            (part, asyncio.ensure_future(self._passed(device, [arrivals[at] for at in part]))) for device, part in waiting.items()
+        ]
         acks: list[Ack] = [Ack("retry")] * len(lines)
-        for part, answer in queued:
-            for place, ack in zip(part, await _answered(answer, [arrivals[place] for place in part]), strict=True):
-                acks[place] = ack
+        for part, answer in answers:
+            for at, ack in zip(part, await _answered(answer, [arrivals[at] for at in part]), strict=True):
+                acks[at] = ack
+        for part, passed in later:
+            for at, ack in zip(part, await passed, strict=True):
+                acks[at] = ack
         return acks
 
     async def enrol(self, twin_id: str, kind: str) -> bool:
@@ -89,9 +140,11 @@ class Centre:
             raise InputError(f"twin {twin_id[:130]!r}: letters, digits, _ and -, at most 128, not beginning with _ or -")
         kinds_.kind_named(self.kinds, kind)
         async with self._alone(twin_id):
-            home = self._home.setdefault(twin_id, min(self._edge, key=lambda host: len(host.twins)))
-            new = twin_id not in home.twins
-            await home.create(Twin(twin_id, kind))
+            new = twin_id not in self.homes
+            if new:
+                place = await self._ask("enrol", twin_id, self._emptiest())
+                self.homes.set(twin_id, place.host)
+            await self._host(self.homes.get(twin_id)).create(Twin(twin_id, kind))
             return new
 
     async def desire(self, twin_id: str, changes: Mapping[str, Any], if_revision: int | None = None) -> Twin:
@@ -102,50 +155,195 @@ class Centre:
             kinds_.check_values(kind, changes)
         except Bad as bad:
             raise Refused(422, f"desired state: {bad.detail}") from None
-        twin = await home.desire(twin_id, changes, if_revision)
+        await self.gates.passed(twin_id)
+        twin = await self.home(twin_id).desire(twin_id, changes, if_revision)
         await self.bus.publish(*desired_news(twin))
         return twin
 
     async def erase(self, twin_id: str) -> None:
         """Erases a twin, its history and all that its device sent, everywhere, also where it is not enrolled. Its later messages are refused and
-        not kept. What was interrupted is asked for again. Raises Refused, Full."""
+        not kept. What was interrupted is asked for again. Raises Refused, Full where a host that may have some of it is away."""
         async with self._alone(twin_id):
-            home = self._home.get(twin_id, self.own)
+            home = self._host(self.homes.get(twin_id, self.own.name))
+            away = [name for name in self.known_hosts() if name not in self.hosts or not self.hosts[name].available]
+            if away:
+                raise Full(f"{', '.join(away)} cannot erase {twin_id} now, which may be there too")
             for host in (home, *(other for other in self.hosts.values() if other is not home)):
                 await host.erase(twin_id)
-            self._home.pop(twin_id, None)
+            await self._ask("erase", twin_id)
+            self.homes.remove(twin_id)
 
-    @asynccontextmanager
-    async def _alone(self, twin_id: str) -> AsyncIterator[None]:
-        """One enrolment or erasure of a twin at a time."""
-        async with self._busy.setdefault(twin_id, asyncio.Lock()):
-            yield
+    async def migrate(self, twin_id: str, destination: str) -> Migration:
+        """Moves a twin to another host while it is served. Raises Refused where that has no sense or cannot be done now."""
+        async with self._alone(twin_id):
+            home = self.home(twin_id)
+            there = self._takes(destination, home, twin_id)
+            move = await self.moves.migrate(home.twins[twin_id], there.name)
+            if self.holds(twin_id):
+                await self.bus.publish(*desired_news(self.twin(twin_id)))
+            return move
+
+    async def cordon(self, host: str, cordoned: bool = True) -> None:
+        """From now on a host gets no new twins, neither enrolled nor moved; or gets them again. Raises Refused for an unknown one."""
+        if host not in self.known_hosts():
+            raise Refused(404, f"host {host!r}: there are {', '.join(self.known_hosts())}")
+        known = self._known.get(host, Known(host))._replace(cordoned=cordoned)
+        await self._ask("know", known)
+        self._known[host] = known
+
+    async def forget(self, host: str) -> None:
+        """Forgets a host that is gone for good. Raises Refused for one that is unknown, is here, or has twins."""
+        if host not in self.known_hosts():
+            raise Refused(404, f"host {host!r}: there are {', '.join(self.known_hosts())}")
+        if (there := self.hosts.get(host)) is not None and (there.available or there.url is None):
+            raise Refused(409, f"host {host} is here; end it first")
+        if self.homes.counts[host]:
+            raise Refused(409, f"host {host} has {self.homes.counts[host]} twins, which wait for it")
+        await self._ask("forget", host)
+        self._known.pop(host, None)
+        self.hosts.pop(host, None)
+
+    async def join(self, host: Hosted, moving: Iterable[str]) -> None:
+        """Takes in a host of another process, or takes it back. moving: ids of twins of which it has a part in a move."""
+        before = self._known.get(host.name, Known(host.name))
+        self._known[host.name] = before._replace(url=host.url)
+        await self._ask("know", self._known[host.name])
+        places = {place.twin: place for place in await self._ask("places")}
+        found = disagreement(host.name, host.twins, moving, places)
+        for twin_id in found.unplaced:
+            place = await self._ask("enrol", twin_id, host.name, host.twins[twin_id].epoch)
+            self.homes.set(twin_id, place.host)
+        for twin_id in found.missing:
+            log.warning("a twin is not where it was placed, and is let go", twin=twin_id, host=host.name)
+            await self._ask("erase", twin_id)
+            self.homes.remove(twin_id)
+        if found.stale:
+            log.warning("old copies of twins that live elsewhere are not served", host=host.name, twins=len(found.stale))
+            await host.shelve(found.stale)
+        self.hosts[host.name] = host
+        await self.moves.resolve(host.name)
+
+    async def give(self, host: str, to: Mapping[str, str]) -> list[Place]:
+        """Gives twins of a host that is gone to others of the same store, and has these serve them. Raises InputError where stores are not shared."""
+        places = await self._ask("fail_over", host, to)
+        chosen: dict[str, list[str]] = {}
+        for place in places:
+            chosen.setdefault(place.host, []).append(place.twin)
+            self.homes.set(place.twin, place.host)
+        for name, ids in chosen.items():
+            await self._host(name).adopt(ids)
+        return places
+
+    def twins_at(self, host: str) -> list[str]:
+        """Twins that live at a host."""
+        return self.homes.at(host)
+
+    def lives_at(self, twin_id: str, host: str) -> bool:
+        """Whether a twin lives at a host."""
+        return self.homes.get(twin_id) == host
+
+    def better_than(self, host: str) -> str:
+        """The host with the fewest twins of those that twins of a host can move to. Raises Full where there is none."""
+        home = self._host(host)
+        edge = [name for name in self.hosts if name not in (host, self.own.name)] or [self.own.name]
+        return self._emptiest(name for name in edge if name != host and _can_copy(home, self.hosts[name]))
 
     async def close(self) -> None:
         """Writes what waits and closes the stores."""
+        await self.moves.close()
         await asyncio.gather(*(host.close() for host in self.hosts.values()))
+        self.directory.close()
+
+    def _endpoint(self, name: str) -> Endpoint:
+        host = self.hosts.get(name)
+        if host is None or not host.available:
+            raise Away(f"{name} is away")
+        return host.endpoint
+
+    def _placed(self, place: Place) -> None:
+        """A move was decided: from now on messages go to the twin's new host."""
+        self.homes.set(place.twin, place.host)
+
+    def _host(self, name: str) -> Hosted:
+        host = self.hosts.get(name)
+        if host is None:
+            raise Full(f"{name} is away")
+        return host
+
+    def _takes(self, name: str, home: Hosted, twin_id: str) -> Hosted:
+        """The host that a twin shall move to. Raises Refused."""
+        if name not in self.known_hosts():
+            raise Refused(404, f"host {name!r}: there are {', '.join(self.known_hosts())}")
+        host = self.hosts.get(name)
+        if host is None or not host.available:
+            raise Refused(503, f"host {name} is away")
+        if host is home:
+            raise Refused(409, f"{twin_id} is at {name} already")
+        if self.is_cordoned(name):
+            raise Refused(409, f"host {name} is cordoned: it gets no twins until that is undone")
+        if not _can_copy(home, host):
+            raise Refused(409, f"{home.name} and {name} keep twins in different databases: nothing can move between them")
+        return host
+
+    def _emptiest(self, of: Iterable[str] | None = None) -> str:
+        """The host with the fewest twins of some, of all edge hosts unless given, or of the centre where there is no other. Raises Full where none
+        may have another."""
+        edge = [name for name in self.known_hosts() if name != self.own.name] or [self.own.name]
+        able = [
+            name
+            for name in (edge if of is None else of)
+            if name in self.hosts and self.hosts[name].available and not self.is_cordoned(name)
+        ]
+        if not able:
+            raise Full("there is no host that takes twins now: they are away, cordoned, or keep twins in another store")
+        return min(able, key=lambda name: self.homes.counts[name])
+
+    def _settle_with(self, host: Host, places: Mapping[str, Place]) -> None:
+        """Puts right what a host of this process has, before anything is served."""
+        found = disagreement(host.name, host.twins, host.endpoint.moving, places)
+        for twin_id in found.unplaced:
+            if twin_id in self.homes:
+                raise InputError(
+                    f"twin {twin_id} is in the stores of {self.homes.get(twin_id)} and {host.name}; one of them is a copy"
+                )
+            place = self.directory.enrol(twin_id, host.name, host.twins[twin_id].epoch)
+            self.homes.set(twin_id, place.host)
+        for twin_id in found.missing:
+            log.warning("a twin is not where it was placed, and is let go", twin=twin_id, host=host.name)
+            self.directory.erase(twin_id)
+            self.homes.remove(twin_id)
+        if found.stale:
+            log.warning("old copies of twins that live elsewhere are not served", host=host.name, twins=len(found.stale))
+            host.set_aside(found.stale)
+
+    async def _ask(self, method: str, *values: Any) -> Any:
+        return await self.moves.ask(getattr(self.directory, method), *values)
+
+    @asynccontextmanager
+    async def _alone(self, twin_id: str) -> AsyncIterator[None]:
+        """One enrolment, erasure or move of a twin at a time."""
+        async with self._busy.setdefault(twin_id, asyncio.Lock()):
+            yield
+
+    def _queued(self, name: str, arrivals: Arrivals) -> asyncio.Future[list[Ack]] | Full:
+        try:
+            return self._host(name).submit(arrivals)
+        except Full as full:
+            return full
+
+    async def _passed(self, device: str, arrivals: Arrivals) -> list[Ack]:
+        """What a twin's host answers once the twin has moved."""
+        await self.gates.passed(device)
+        return await _answered(self._queued(self.homes.get(device, self.own.name), arrivals), arrivals)
 
 
-def _read(line: bytes, sender: str | None) -> Arrival:
-    try:
-        update = parse(line)
-    except Bad as bad:
-        owner = OWNER.search(line[:MAX_LINE_BYTES])
-        bad.device = bad.device or (owner[1].decode() if owner else sender)
-        return bad
-    if sender is not None and update.device != sender:
-        return Bad("malformed", f"of {update.device}, sent by {sender}", update.device)
-    return update
+def _can_copy(one: Hosted, other: Hosted) -> bool:
+    """Whether twins can move between hosts: each has a file of its own, or they share a database."""
+    places = (one.endpoint.place, other.endpoint.place)
+    return places[0] == places[1] or not any(map(is_postgres, places))
 
 
-def _queued(host: Host, arrivals: Sequence[tuple[Arrival, bytes]]) -> asyncio.Future[list[Ack]] | Full:
-    try:
-        return host.submit(arrivals)
-    except Full as full:
-        return full
-
-
-async def _answered(answer: asyncio.Future[list[Ack]] | Full, arrivals: Sequence[tuple[Arrival, bytes]]) -> list[Ack]:
+async def _answered(answer: asyncio.Future[list[Ack]] | Full, arrivals: Arrivals) -> list[Ack]:
     try:
         if isinstance(answer, Full):
             raise answer

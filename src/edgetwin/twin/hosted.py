@@ -1,13 +1,13 @@
 """A host as the centre sees it: in the centre's process it is a `Host`, elsewhere a `RemoteHost` that speaks with one over a link."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from edgetwin.twin.host import Arrival
 from edgetwin.twin.messages import Ack, Quarantined
 from edgetwin.twin.moves.endpoint import Endpoint
 from edgetwin.twin.record import Entry, Twin
+from edgetwin.twin.writer import Arrival
 
 
 class Hosted(Protocol):
@@ -16,6 +16,9 @@ class Hosted(Protocol):
     name: str
     url: str | None
     """Where devices reach it themselves; None for a host in the centre's process."""
+
+    fenced_writes: int
+    """Writes that its store refused since another host owned the twin."""
 
     @property
     def available(self) -> bool:
@@ -41,6 +44,12 @@ class Hosted(Protocol):
     async def desire(self, twin_id: str, changes: Mapping[str, Any], if_revision: int | None = None) -> Twin: ...
 
     async def erase(self, twin_id: str) -> None: ...
+
+    async def adopt(self, ids: Iterable[str]) -> list[Twin]:
+        """Takes up twins that the shared store has given to this host."""
+
+    async def shelve(self, ids: Iterable[str]) -> None:
+        """Serves these no longer: another host has them. Nothing is taken away from the store."""
 
     async def trim(self) -> int: ...
 

@@ -21,6 +21,9 @@ CLOSING = re.compile(rb',"crc32":"([0-9a-f]{8})"\}\s*\Z')
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 """Names of devices, twins and hosts: they stand in addresses and in topics."""
 
+OWNER = re.compile(rb'"device"\s*:\s*"([A-Za-z0-9][A-Za-z0-9_-]{0,127})"')
+"""Whose a line is that cannot be read as a whole."""
+
 REASONS = {
     "malformed": "not an update: no JSON object in UTF-8, or a field is missing, unknown or of the wrong kind",
     "damaged": "its crc32 is not that of its bytes; the device may send it again",
@@ -52,7 +55,10 @@ class Update(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """What became of a message. `status`: applied, late (into history only), duplicate, quarantined, damaged, or retry (nothing was kept)."""
+    """What became of a message. `status`: applied, late (into history only), duplicate, quarantined, damaged, or retry (nothing was kept).
+
+    revision, epoch: the twin's, after it.
+    """
 
     status: str
     device: str | None = None
@@ -61,6 +67,7 @@ class Ack(NamedTuple):
     revision: int | None = None
     reason: str | None = None
     detail: str | None = None
+    epoch: int | None = None
 
 
 class Quarantined(NamedTuple):
@@ -115,6 +122,19 @@ def parse(line: bytes) -> Update:
     if closing is not None:
         del fields["crc32"]
     return _checked(fields)
+
+
+def arrival_in(line: bytes, sender: str | None = None) -> Update | Bad:
+    """The update in a line, or what is wrong with it. sender: the device that the connection belongs to, where it may speak for nobody else."""
+    try:
+        update = parse(line)
+    except Bad as bad:
+        owner = OWNER.search(line[:MAX_LINE_BYTES])
+        bad.device = bad.device or (owner[1].decode() if owner else sender)
+        return bad
+    if sender is not None and update.device != sender:
+        return Bad("malformed", f"of {update.device}, sent by {sender}", update.device)
+    return update
 
 
 def _checked(fields: dict[str, Any]) -> Update:

@@ -1,4 +1,4 @@
-"""What a host counts, for Prometheus: messages by what became of them, how long a group takes to be durable, what waits."""
+"""What is counted, for Prometheus: of a host messages by what became of them, how long a group takes to be durable, what waits; and migrations."""
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
@@ -17,6 +17,14 @@ COMMIT = Histogram(
 PENDING = Gauge("edgetwin_pending_messages", "Messages that wait to be written", ["host"])
 TWINS = Gauge("edgetwin_twins", "Twins that a host holds", ["host"])
 UNAVAILABLE = Counter("edgetwin_store_unavailable_total", "Times that a store could not be written to", ["host"])
+FENCED = Counter("edgetwin_fenced_writes_total", "Writes of twins that the store refused since another host owns them", ["host"])
+MIGRATIONS = Counter("edgetwin_migrations_total", "Migrations by how they ended", ["outcome"])
+MIGRATIONS_UNDER_WAY = Gauge("edgetwin_migrations_under_way", "Migrations that have not ended")
+MIGRATION_PAUSE = Histogram(
+    "edgetwin_migration_pause_seconds",
+    "How long a twin took no changes as it moved",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
 
 
 class HostMetrics:
@@ -28,6 +36,7 @@ class HostMetrics:
         PENDING.labels(host).set_function(pending)
         self.twins = TWINS.labels(host)
         self.unavailable = UNAVAILABLE.labels(host)
+        self.fenced = FENCED.labels(host)
 
     def count(self, acks: Iterable[Ack]) -> None:
         """Counts the acknowledgements of a group."""

@@ -4,6 +4,7 @@ import gc
 import ipaddress
 import os
 import signal
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from edgetwin.twin import logs
 from edgetwin.twin.http import app
 from edgetwin.twin.kinds import DEFAULT_KINDS, read_kinds
 from edgetwin.twin.messages import NAME
+from edgetwin.twin.moves import failpoints
+from edgetwin.twin.moves.directory import SQLiteDirectory
+from edgetwin.twin.moves.place import Directory
 from edgetwin.twin.service import Service
 from edgetwin.twin.stores.store import Store, StoreUnavailable, is_postgres, opened
 
@@ -35,6 +39,15 @@ def stores_for(data: Path, hosts: Sequence[str], store: str) -> dict[str, Store]
     return {name: opened(str(data / f"{name}.sqlite") if store == "sqlite" else store, name) for name in names}
 
 
+def directory_for(data: Path, store: str) -> Directory:
+    """The directory of places: a file below `data`, or part of the PostgreSQL database that hosts share. Raises StoreRefused, StoreUnavailable."""
+    if is_postgres(store):
+        from edgetwin.twin.moves.postgres_directory import PostgresDirectory
+
+        return PostgresDirectory(store)
+    return SQLiteDirectory(data / "directory.sqlite")
+
+
 def application(
     data: Path,
     hosts: Sequence[str],
@@ -50,7 +63,8 @@ def application(
     os.umask(0o077)  # what the service writes is its own user's alone
     try:
         data.mkdir(parents=True, exist_ok=True)
-        return app(Service(stores_for(data, hosts, store), read, data / "services.json", nats=nats), token)
+        stores = stores_for(data, hosts, store)
+        return app(Service(stores, read, data / "services.json", directory_for(data, store), nats=nats), token)
     except StoreUnavailable as error:
         raise InputError(str(error)) from None
     except OSError as error:
@@ -80,8 +94,10 @@ def address(listen: str, token: str | None) -> tuple[str, int]:
     return host, int(port)
 
 
-def serve(application: ASGIApp, host: str, port: int, log_level: str = "info") -> None:
-    """Serves until SIGINT or SIGTERM; then takes no more, answers what is under way, and closes the stores."""
+def serve(application: ASGIApp, host: str, port: int, log_level: str = "info", bound: socket.socket | None = None) -> None:
+    """Serves until SIGINT or SIGTERM; then takes no more, answers what is under way, and closes the stores. bound: a socket that is bound already.
+    Raises InputError for failpoints without sense."""
+    failpoints.arm()
     logs.set_up(log_level)
     gc.set_threshold(100_000, 50, 100)  # twins are no garbage: looking through them all at the usual rate costs pauses of 100 ms
     config = uvicorn.Config(
@@ -99,4 +115,4 @@ def serve(application: ASGIApp, host: str, port: int, log_level: str = "info") -
     )
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, lambda *_: None)  # the server raises anew what ended it; that is a good end
-    uvicorn.Server(config).run()
+    uvicorn.Server(config).run(None if bound is None else [bound])

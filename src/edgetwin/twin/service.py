@@ -13,10 +13,14 @@ from edgetwin.errors import InputError
 from edgetwin.files import write_bytes
 from edgetwin.twin import silence, views
 from edgetwin.twin.centre import Centre
-from edgetwin.twin.host import Host, Refused
+from edgetwin.twin.host import Host
 from edgetwin.twin.kinds import Kind
+from edgetwin.twin.link.attendance import Attendance
 from edgetwin.twin.messages import NAME
+from edgetwin.twin.moves.drain import Drain, drain
+from edgetwin.twin.moves.place import Directory
 from edgetwin.twin.record import Twin
+from edgetwin.twin.refusal import Refused
 from edgetwin.twin.service_twins.areas import definition_from
 from edgetwin.twin.service_twins.services import Services, carried, change
 from edgetwin.twin.stores.store import Store
@@ -40,6 +44,7 @@ class Service:
         stores: Mapping[str, Store],
         kinds: Mapping[str, Kind],
         definitions: Path,
+        directory: Directory,
         nats: str | None = None,
         clock: Callable[[], float] = time.time,
     ):
@@ -52,23 +57,26 @@ class Service:
             except InputError as error:
                 raise InputError(f"{definitions}: {name}: {error}") from None
         hosts = [Host(name, store, kinds, self._heard_from(name), clock) for name, store in stores.items()]
-        self.centre = Centre(hosts, kinds)
+        self.centre = Centre(hosts, kinds, directory)
+        self.linked = Attendance(self.centre, self._heard_from)
+        self.drains: dict[str, Drain] = {}
         self.services.resynchronise([change(twin, host.name) for host in hosts for twin in host.twins.values()], clock())
         self._defining = asyncio.Lock()
         self._tasks: set[asyncio.Task] = set()
 
     async def start(self) -> None:
         """Starts to take messages."""
-        for host in self.centre.hosts.values():
-            host.start()
+        await self.centre.start()
         if self._nats is not None:
             self._begin_nats(self._nats)
+        self.linked.start()
         self._keep_running(self._trim())
         self._keep_running(self._carry())
         log.info("ready", hosts=list(self.centre.hosts), twins=self.centre.count)
 
     async def close(self) -> None:
         """Writes what waits and closes the stores."""
+        await self.linked.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -90,6 +98,24 @@ class Service:
             await self.centre.erase(twin_id)
         finally:
             self.services.remove(twin_id)
+
+    async def drain(self, host: str) -> Drain:
+        """Begins to empty a host, unless that is under way; how far it is. Raises Refused for an unknown one."""
+        under_way = self.drains.get(host)
+        if under_way is not None and not under_way.done:
+            return under_way
+        await self.centre.cordon(host)
+        state = self.drains[host] = Drain(host, len(self.centre.twins_at(host)))
+        self._keep_running(drain(self.centre, state))
+        return state
+
+    def hosts_listed(self) -> list[dict[str, Any]]:
+        """All hosts, here or away."""
+        centre = self.centre
+        return [
+            views.host_fields(name, centre.hosts.get(name), twins, centre.is_cordoned(name))
+            for name, twins in centre.known_hosts().items()
+        ]
 
     async def quarantine(self, limit: int, device: str | None, host: str | None) -> dict[str, Any]:
         """The newest messages in quarantine, and how many there are by reason. Raises Refused for an unknown host."""
@@ -187,7 +213,7 @@ class Service:
     async def _trim(self) -> None:
         while True:
             await asyncio.sleep(TRIM_EVERY_S)
-            for host in self.centre.hosts.values():
+            for host in [host for host in self.centre.hosts.values() if host.url is None]:
                 try:
                     gone = await host.trim()
                 except Exception:

@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from edgetwin.twin.host import Host
+from edgetwin.twin.hosted import Hosted
 from edgetwin.twin.messages import Quarantined
+from edgetwin.twin.moves.migration import Migration
 from edgetwin.twin.record import Entry, Twin
+from edgetwin.twin.stores.store import is_postgres
 
 
 def twin_fields(twin: Twin, host: str, now_s: float, forecast: Any | None = None) -> dict[str, Any]:
@@ -19,9 +21,22 @@ def entry_fields(entry: Entry) -> dict[str, Any]:
     return {name: value for name, value in entry._asdict().items() if name != "twin"}
 
 
-def host_fields(host: Host) -> dict[str, Any]:
-    """A host: how many twins it holds, how many messages wait, whether its store can be written to."""
-    return {"name": host.name, "twins": len(host.twins), "pending": host.pending, "available": host.available}
+def host_fields(name: str, host: Hosted | None, twins: int, cordoned: bool) -> dict[str, Any]:
+    """A host: how many twins live there, whether it can be reached and can write, what waits there; and what becomes of its twins while it cannot."""
+    here = host is not None and host.available
+    fields = {"name": name, "twins": twins, "available": here, "cordoned": cordoned}
+    if host is not None:
+        store = host.endpoint.place
+        fields |= {"url": host.url, "store": store, "pending": host.pending, "fenced_writes": host.fenced_writes}
+        if not here:
+            fields["its_twins"] = "go to other hosts of its database" if is_postgres(store) else "wait for it"
+    return fields
+
+
+def move_fields(move: Migration) -> dict[str, Any]:
+    """A move, with how it ended (moved, aborted, waiting, or null while it goes on) and, unless it moved, why."""
+    outcome, _, reason = (move.outcome or "").partition(": ")
+    return {**move._asdict(), "outcome": outcome or None, "reason": reason or None}
 
 
 def quarantined_fields(host: str, message: Quarantined) -> dict[str, Any]:

@@ -48,6 +48,13 @@ def cheapest(energies, failures):
     return float(np.sort(affordable)[:served].sum())
 
 
+def in_batches(function, slots, count):
+    """`function` of each of `count` slots, BATCH at a time by one program: the last batch is filled up with slots it has had."""
+    filled = np.arange(-(-count // BATCH) * BATCH) % count
+    found = jax.lax.map(function, jax.tree.map(lambda leaf: leaf[filled], slots), batch_size=BATCH)
+    return found[:count]
+
+
 def energy_bound(task: "TwoTimescale", keys: jax.Array, slots: int) -> Callable[[Mapping[str, float]], dict[str, float]]:
     """Bounds on the energy metrics for these very episodes, given a policy's `failure_per_request`."""
     limits, network = task.radio, task.network
@@ -91,7 +98,7 @@ def energy_bound(task: "TwoTimescale", keys: jax.Array, slots: int) -> Callable[
         else:
             serving = jax.vmap(task.nearest_site)(world.position_m)
             gain = jax.vmap(radio.at_serving)(world.gain, serving)
-            values = jax.lax.map(lambda slot: together(*slot), (world, serving, gain), batch_size=BATCH)
+            values = in_batches(lambda slot: together(*slot), (world, serving, gain), slots)
         return gain, world.data_bits, world.data_bits * world.cycles_per_bit, world.requesting, values
 
     energies, values_j = [], np.zeros(len(prices))

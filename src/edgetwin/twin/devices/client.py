@@ -5,6 +5,10 @@
 
 Reports go out over one WebSocket, oldest first. Whatever breaks, the client connects again and sends what is not settled, under the same
 (boot_id, seq), so that the twin layer knows what it has already.
+
+A device knows the centre only. Where the twin lives in a host of its own, the centre answers with a redirect, and the client goes there; when the
+twin moves on, that host closes the connection, and the client asks the centre again at once. The token goes where the centre sends the client,
+one redirect far and never from https to http: who answers at the centre's address has been shown it already.
 """
 
 import asyncio
@@ -36,7 +40,8 @@ PAUSE_S = (0.1, 10.0)
 START_S = 5.0
 """How long a device waits at its start for the service; then it measures on and keeps what it reports."""
 CLOSE_S = 10.0
-UNKNOWN_DEVICE, NOT_ALLOWED = 4404, 4401
+UNKNOWN_DEVICE, NOT_ALLOWED, MOVED = 4404, 4401, 4307
+REDIRECT = 307
 
 log = logging.getLogger("edgetwin.twin.devices.client")
 
@@ -182,14 +187,16 @@ class Device:
     async def _run(self) -> None:
         """Connects, again and again, until the service says that there is no such device."""
         pause_s = PAUSE_S[0]
-        stream = f"ws{self._url.removeprefix('http')}/v1/stream?device={self.name}"
         while True:
+            is_served = False
             try:
-                async with connect(stream, additional_headers=self._headers, ping_interval=5, ping_timeout=5) as socket:
+                async with await self._connect() as socket:
                     await self._greet(socket)
-                    pause_s = PAUSE_S[0]
+                    pause_s, is_served = PAUSE_S[0], True
                     await self._serve(socket)
             except ConnectionClosed as closed:
+                if is_served and closed.rcvd is not None and closed.rcvd.code == MOVED:
+                    continue
                 with suppress(OSError):
                     await self._heed(closed)
             except InvalidStatus as refused:
@@ -199,6 +206,20 @@ class Device:
                 log.debug("%s: no connection: %s", self.name, away)
             await asyncio.sleep(pause_s * random.uniform(0.5, 1))
             pause_s = min(2 * pause_s, PAUSE_S[1])
+
+    async def _connect(self) -> ClientConnection:
+        """A connection with the centre, or with the host that it sends the device to."""
+        secure = self._url.startswith("https")
+        try:
+            return await self._open(f"ws{self._url.removeprefix('http')}/v1/stream?device={self.name}")
+        except InvalidStatus as answer:
+            there = answer.response.headers.get("Location", "")
+            if answer.response.status_code != REDIRECT or not there.startswith("wss://" if secure else ("ws://", "wss://")):
+                raise
+            return await self._open(there)
+
+    async def _open(self, address: str) -> ClientConnection:
+        return await _Once(address, additional_headers=self._headers, ping_interval=5, ping_timeout=5)
 
     async def _heed(self, closed: ConnectionClosed) -> None:
         """Enrols the device where the service does not know it, once at the start: a device that was erased later stays so."""
@@ -290,6 +311,13 @@ class Device:
         self._outbox.settle(settled)
         self._mark()
         return all(ack.status != "retry" for ack in acks)
+
+
+class _Once(connect):
+    """A connection to an address and to no other: redirects are the device's to follow, with its token."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
 
 
 def _heard(frame: str | bytes, *words: str) -> dict[str, Any]:

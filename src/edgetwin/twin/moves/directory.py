@@ -85,6 +85,9 @@ class SQLiteDirectory:
     def know(self, host: Known) -> None:
         self._changed(KNOW, *host)
 
+    def forget(self, host: str) -> None:
+        self._changed("DELETE FROM hosts WHERE name = ?", host)
+
     def close(self) -> None:
         self._connection.close()
         self._lock.close()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from edgetwin.twin.record import Entry, State, Twin
 
 MODULUS = 2**256
+_in_one_way = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
 class Base(NamedTuple):
@@ -37,7 +38,7 @@ class Parcel(NamedTuple):
 
 def canonical(value: Any) -> bytes:
     """A value as JSON in one way only: names in order, no blanks, ASCII."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return _in_one_way(value).encode()
 
 
 def sum_of(entries: Iterable[Entry]) -> int:

@@ -70,4 +70,7 @@ class Directory(Protocol):
     def know(self, host: Known) -> None:
         """Remembers a host, or what has changed of it."""
 
+    def forget(self, host: str) -> None:
+        """Remembers it no longer."""
+
     def close(self) -> None: ...

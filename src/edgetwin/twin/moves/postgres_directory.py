@@ -97,6 +97,9 @@ class PostgresDirectory:
     def know(self, host: Known) -> None:
         self._changed(KNOW, *host)
 
+    def forget(self, host: str) -> None:
+        self._changed("DELETE FROM edgetwin.hosts WHERE name = %s", host)
+
     def close(self) -> None:
         self._session.close()
 

@@ -19,11 +19,11 @@ from nats.aio.msg import Msg
 from nats.errors import Error
 
 from edgetwin.twin.bus import Bus, Lost, desired_payload
-from edgetwin.twin.host import Refused
 from edgetwin.twin.messages import NAME, Ack, ack_fields
 from edgetwin.twin.nats.link import while_connected
 from edgetwin.twin.nats.stream import ASK_S, Reader, made_ready
 from edgetwin.twin.record import Twin
+from edgetwin.twin.refusal import Refused
 
 STREAM = "EDGETWIN_UPDATES"
 READER = "edgetwin"

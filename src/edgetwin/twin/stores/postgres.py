@@ -69,6 +69,8 @@ HELD = "SELECT 1 FROM edgetwin.twins WHERE id = %s AND owner = %s FOR UPDATE"
 class PostgresStore:
     """The part of `host` in the store at an address, made where there is none. Raises StoreRefused, StoreUnavailable."""
 
+    shared = True
+
     def __init__(self, address: str, host: str):
         self.host, self.place, self._address = host, place_of(address), address
         self._session = Session(address, self._serving)
@@ -213,6 +215,18 @@ class PostgresStore:
         with self.transaction() as database:
             row = database.execute(f"SELECT {TWIN_COLUMNS} FROM edgetwin.twins WHERE id = %s", (twin,)).fetchone()
             return None if row is None else Parcel(twin_of(row), Base(), [])
+
+    def record(self, twin: str, move: str) -> Twin | None:
+        copy = self.staged(twin, move)
+        return None if copy is None else copy.twin
+
+    def found(self, keys: Sequence[Key]) -> list[Entry]:
+        if not keys:
+            return []
+        query = f"SELECT {ENTRY_COLUMNS} FROM edgetwin.log JOIN unnest(%s::text[], %s::bigint[], %s::bigint[]) AS new (twin, boot_id, seq)"
+        with self.transaction() as database:
+            rows = database.execute(f"{query} USING (twin, boot_id, seq)", columns_of(keys))
+            return [entry_of(row) for row in rows]
 
     def activate(self, twin: str, move: str, epoch: int) -> Twin | None:
         given = f"SELECT {TWIN_COLUMNS} FROM edgetwin.twins WHERE id = %s AND owner = %s AND epoch = %s"

@@ -48,6 +48,8 @@ class SQLiteStore:
     """The store in the file at `path`, made where there is none. `place` is another each time, so that no two files are ever taken for one.
     Raises StoreRefused."""
 
+    shared = False
+
     def __init__(self, path: Path):
         self.path, self.place = path, f"sqlite:{path.name}:{secrets.token_hex(8)}"
         self._lock: IO[bytes] | None = locked(path, sqlite_schema.STORE)
@@ -193,6 +195,16 @@ class SQLiteStore:
                 return None
             begin, state, entries = fresh.history(twin)
             return Parcel(record, Base(begin, state), list(entries))
+
+    def record(self, twin: str, move: str) -> Twin | None:
+        with self._reading():
+            return moves.copied(self._connection, twin, move)
+
+    def found(self, keys: Sequence[Key]) -> list[Entry]:
+        query = f"SELECT {ENTRY_COLUMNS} FROM log WHERE twin = ? AND boot_id = ? AND seq = ?"
+        with self._reading():
+            rows = [self._connection.execute(query, key).fetchone() for key in keys]
+        return [entry_of(row) for row in rows if row is not None]
 
     def activate(self, twin: str, move: str, epoch: int) -> Twin | None:
         with self._transaction():

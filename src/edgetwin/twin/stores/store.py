@@ -87,6 +87,9 @@ class Store(Protocol):
     place: str
     """What it is in: a file or a database. Hosts of one place see each other's rows, so that between them twins move without being copied."""
 
+    shared: bool
+    """Whether hosts share it, so that moves between them leave all where it is."""
+
     def leaving(self) -> list[tuple[str, str]]:
         """Twins that are frozen, each with its move. They are among `twins()`; `commit` changes none of them and returns them as held by another."""
 
@@ -110,6 +113,12 @@ class Store(Protocol):
 
     def staged(self, twin: str, move: str) -> Parcel | None:
         """The copy of this move, read back from disk; where the store is shared, the twin itself, whoever owns it, without log."""
+
+    def record(self, twin: str, move: str) -> Twin | None:
+        """The record of that copy alone, read back from disk; where the store is shared, the twin's, whoever owns it."""
+
+    def found(self, keys: Sequence[Key]) -> list[Entry]:
+        """Those entries of the messages that are in the log, whoever holds the twin."""
 
     def activate(self, twin: str, move: str, epoch: int) -> Twin | None:
         """Makes the copy of this move a twin at an epoch; where the store is shared, reads the twin that the directory has given to this host at

@@ -1,0 +1,38 @@
+"""A running service asked from the command line."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from urllib import error, request
+
+from edgetwin.errors import InputError
+
+TIMEOUT_S = 30
+
+
+def ask(url: str, method: str, path: str, body: Any = None, token: str | None = None, allowed: Sequence[int] = ()) -> Any:
+    """The service's answer as plain data. Raises InputError with what it says where it refuses with none of the `allowed` statuses, or where nobody
+    answers."""
+    if not url.startswith(("http://", "https://")):
+        raise InputError(f"url {url!r}: http://HOST:PORT or https://HOST:PORT of the service")
+    headers = {"Content-Type": "application/json"} | ({} if token is None else {"Authorization": f"Bearer {token}"})
+    asked = request.Request(url.rstrip("/") + path, None if body is None else json.dumps(body).encode(), headers, method=method)
+    try:
+        with request.urlopen(asked, timeout=TIMEOUT_S) as answer:
+            return json.loads(answer.read() or b"null")
+    except error.HTTPError as refused:
+        with refused:
+            said = refused.read()
+            if refused.code in allowed and not _said(said):
+                return json.loads(said)
+            raise InputError(_said(said) or f"{url}: {refused}") from None
+    except (OSError, ValueError) as wrong:
+        raise InputError(f"{url}: no service answers there ({getattr(wrong, 'reason', None) or wrong})") from None
+
+
+def _said(body: bytes) -> str:
+    try:
+        found = json.loads(body)
+        return str(found["error"])
+    except (ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,92 @@
+"""What is kept, counted and traced of migrations."""
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import REGISTRY
+
+from edgetwin.twin.moves import tracing
+from edgetwin.twin.moves.migration import STEPS, Migration, Migrations
+
+
+def migration(number=1, **changes):
+    return Migration(f"m{number}", "car-1", "a", "b", 3, 1_700_000_000.0)._replace(**changes)
+
+
+def counted(name, **labels):
+    return REGISTRY.get_sample_value(f"edgetwin_migration{name}", labels) or 0.0
+
+
+@pytest.fixture
+def spans(monkeypatch):
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
+    return exporter.get_finished_spans
+
+
+def test_the_last_ones_are_kept_and_those_under_way_all():
+    kept = Migrations(kept=3)
+    kept.put(migration(0))
+    for number in range(1, 6):
+        kept.put(migration(number, outcome="moved"))
+    assert [one.id for one in kept.newest()] == ["m5", "m4", "m0"]
+    assert [one.id for one in kept.newest(1)] == ["m5"]
+    assert kept.get("m1") is None and kept.get("m0") == migration(0)
+    kept.put(migration(0, outcome="waiting: b"))
+    kept.put(migration(6, outcome="moved"))
+    assert [one.id for one in kept.newest()] == ["m6", "m5", "m0"]
+
+
+def test_outcomes_and_pauses_are_counted_once():
+    kept, before = Migrations(), counted("s_total", outcome="aborted")
+    moved, pauses, total_s = counted("s_total", outcome="moved"), counted("_pause_seconds_count"), counted("_pause_seconds_sum")
+    kept.put(migration(1))
+    kept.put(migration(2, outcome="waiting: b: gone", pause_s=0.25))
+    assert counted("s_under_way") == 2 and counted("s_total", outcome="waiting") == 0
+    kept.put(migration(1, outcome="aborted: hashes differ"))
+    kept.put(migration(2, outcome="moved", pause_s=0.25))
+    kept.put(migration(2, outcome="moved", pause_s=0.25))
+    assert counted("s_under_way") == 0
+    assert counted("s_total", outcome="aborted") - before == 1 and counted("s_total", outcome="moved") - moved == 1
+    assert (counted("_pause_seconds_count") - pauses, counted("_pause_seconds_sum") - total_s) == (1, 0.25)
+
+
+def test_a_migration_is_a_span_with_an_event_for_each_step(spans):
+    kept = Migrations()
+    for step in STEPS:
+        kept.put(migration(step=step))
+        kept.put(migration(step=step, entries=7))
+    assert spans() == ()
+    kept.put(migration(step="release", entries=7, size_bytes=99, pause_s=0.01, outcome="moved"))
+    (span,) = spans()
+    assert [event.name for event in span.events] == [*STEPS, "outcome"]
+    assert span.status.is_ok and span.start_time == 1_700_000_000 * 10**9
+    assert dict(span.attributes) == {
+        "edgetwin.id": "m1",
+        "edgetwin.twin": "car-1",
+        "edgetwin.source": "a",
+        "edgetwin.destination": "b",
+        "edgetwin.epoch": 3,
+        "edgetwin.entries": 7,
+        "edgetwin.size_bytes": 99,
+        "edgetwin.pause_s": 0.01,
+    }
+
+
+def test_a_move_that_was_undone_is_a_span_with_an_error(spans):
+    kept = Migrations()
+    for outcome in (None, "waiting: a: gone", "waiting: a: gone", "aborted: hashes differ"):
+        kept.put(migration(outcome=outcome))
+    (span,) = spans()
+    assert [event.attributes.get("outcome") for event in span.events] == [None, "waiting: a: gone", "aborted: hashes differ"]
+    assert span.status.description == "aborted: hashes differ" and not span.status.is_ok
+
+
+def test_without_opentelemetry_nothing_is_traced(spans, monkeypatch):
+    monkeypatch.setattr(tracing, "trace", None)
+    kept = Migrations()
+    kept.put(migration(outcome="moved"))
+    assert spans() == () and kept.get("m1").outcome == "moved"
