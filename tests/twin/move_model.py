@@ -103,11 +103,14 @@ def own_machine(reopened: Callable[[], Store], fresh: Callable[[], Store]) -> ty
         @rule(twin=IDS, move=MOVES)
         def staged(self, twin: str, move: str) -> None:
             there, record = self.model.copies.get(twin, (None, None))
+            assert self.store.record(twin, move) == (record if there == move else None)
             if there != move:
                 assert self.store.staged(twin, move) is None
                 return
             base = Base(*self.model.base.get(twin, ()))
-            assert self.store.staged(twin, move) == Parcel(record, base, sorted(self.model.log[twin]))  # type: ignore[arg-type]
+            log = self.model.log[twin]
+            assert self.store.staged(twin, move) == Parcel(record, base, sorted(log))  # type: ignore[arg-type]
+            assert sorted(self.store.found([("nobody", 1, 1), *(entry[:3] for entry in log)])) == sorted(log)
 
         @rule(twin=IDS, move=MOVES)
         def activate(self, twin: str, move: str) -> None:
@@ -136,6 +139,9 @@ def shared_machine(
             assert self.store.extend(Tail(Twin(twin, "vehicle"), []), "m")
             there = self.model.twins.get(twin)
             assert self.store.staged(twin, "m") == (there and Parcel(there, Base(), []))
+            assert self.store.record(twin, "m") == there and self.store.shared
+            log = self.model.log.get(twin, [])
+            assert sorted(self.store.found([entry[:3] for entry in log])) == sorted(log)
             assert self.store.activate(twin, "m", 3) == (there if there and there.epoch == 3 else None)
             try:
                 self.store.stage(Parcel(Twin(twin, "vehicle"), Base(), []), "m")

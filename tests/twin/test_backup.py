@@ -16,9 +16,11 @@ import edgetwin.cli.stores  # noqa: F401  (adds its commands to the app)
 from edgetwin.cli import main
 from edgetwin.errors import InputError
 from edgetwin.twin.messages import Quarantined, Update
+from edgetwin.twin.moves.parcel import Base, Parcel
+from edgetwin.twin.moves.postgres_directory import PostgresDirectory
 from edgetwin.twin.record import Twin, applied, late
 from edgetwin.twin.stores import backup as stores
-from edgetwin.twin.stores import sqlite_file
+from edgetwin.twin.stores import sqlite_file, sqlite_moves
 from edgetwin.twin.stores.backup import Found
 from edgetwin.twin.stores.sqlite_file import read_only, version_of
 from edgetwin.twin.stores.sqlite_schema import STORE
@@ -91,6 +93,67 @@ def test_a_backup_comes_back_whole_in_either_kind_of_store(kind: str, into: str,
     assert content(again) == before
     assert {twin.epoch for twin in again.twins()} == {1, 4}
     again.close()
+
+
+def moving(address: str) -> Store:
+    """A store in the middle of moves: one twin is frozen, one is a copy, and of two something is left."""
+    store = filled(address)
+    store.freeze("car-1", "m")
+    twin, entry = applied(Twin("bus-1", "vehicle", epoch=2), Update("bus-1", 1, 9, 1.0, {"x_m": 1.0}), {}, 1.0)
+    store.stage(Parcel(twin, Base(3, {"y_m": 2.0}), [entry]), "n")  # its log does not lead to its state yet
+    store.freeze("car-3", "o")
+    assert store.release("car-3", "o")
+    for name in ("bus-2", "bus-3"):
+        store.stage(Parcel(twin._replace(id=name), Base(1, {}), [entry]), "p")
+    assert not store.discard("bus-2", "p")
+    return store
+
+
+def test_a_backup_in_the_middle_of_moves(address_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_moves, "TRIMMED_AT_ONCE", 2)
+    store = moving(address_of("sqlite"))
+    found = Found(twins=3, entries=7, quarantined=4, erased=1, leaving=1, arriving=2)
+    assert stores.check(address_of("sqlite")) == stores.backup(address_of("sqlite"), tmp_path / "backup") == found
+    before, copy = content(store), store.staged("bus-1", "n")
+    assert store.erase("bus-3")
+    store.close()
+    new = str(tmp_path / "new" / "store.sqlite")
+    assert stores.restore(tmp_path / "backup", new) == found
+    again = opened(new, "edge-1")
+    assert content(again) == before and again.leaving() == [("car-1", "m")]
+    assert again.arriving() == [("bus-1", "n"), ("bus-3", "p")] and again.staged("bus-1", "n") == copy is not None
+    assert again.commit(Batch([before[0]["car-1"]])) == {"car-1"} and again.place != store.place
+    assert list(again.history("car-3")[2]) == []  # what was being deleted is gone
+    assert again.activate("bus-1", "n", 3) == copy.twin._replace(epoch=3)
+    again.close()
+    with pytest.raises(StoreRefused, match="the log of bus-1 does not lead to its state"):
+        stores.check(new)
+
+
+def test_what_was_moving_is_not_made_a_second_owner_in_postgresql(
+    address_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_moves, "TRIMMED_AT_ONCE", 2)
+    store, database = moving(address_of("sqlite")), address_of("postgres")
+    stores.backup(address_of("sqlite"), tmp_path / "backup")
+    with pytest.raises(StoreRefused, match="/backup: car-1 was moving to another host; restore to a file"):
+        stores.restore(tmp_path / "backup", database, "edge-1")
+    store.thaw("car-1", "m")
+    stores.backup(address_of("sqlite"), tmp_path / "later")
+    store.close()
+    whole = Found(twins=3, entries=7, quarantined=4, erased=1)
+    assert stores.restore(tmp_path / "later", database, "edge-1") == stores.check(database, "edge-1") == whole
+    with psycopg.connect(database, autocommit=True) as connection:
+        for table in ("log", "base"):
+            strays = f"SELECT count(*) FROM edgetwin.{table} WHERE twin NOT IN (SELECT id FROM edgetwin.twins)"
+            assert connection.execute(strays).fetchone() == (0,)  # type: ignore[call-overload]
+    places = PostgresDirectory(database)
+    there = places.place("car-1")
+    assert there == ("car-1", "edge-1", 4, None, None, None) and places.begin(there, "m", "edge-2")
+    assert stores.backup(database, tmp_path / "moving", "edge-1") == whole
+    assert places.commit("car-1", "m") is not None
+    assert stores.backup(database, tmp_path / "moved", "edge-1") == whole._replace(twins=2, entries=2)
+    places.close()
 
 
 @pytest.mark.parametrize("kind", HOSTS)

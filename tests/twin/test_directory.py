@@ -136,6 +136,11 @@ def machine(place: Place) -> type[RuleBasedStateMachine]:
             self.known[host] = Known(host, url, cordoned)
             self.directory.know(self.known[host])
 
+        @rule(host=hosts)
+        def forget(self, host: str) -> None:
+            self.known.pop(host, None)
+            self.directory.forget(host)
+
         @rule()
         def reopen(self) -> None:
             self.directory = reopened(place)

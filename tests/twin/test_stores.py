@@ -42,7 +42,7 @@ def test_a_store_is_what_plain_dictionaries_are(place: Place, monkeypatch: pytes
     run_state_machine_as_test(
         own_machine(place.open, fresh) if place.kind == "sqlite" else shared_machine(place.open, fresh, place.directory),
         settings=settings(
-            max_examples=40 if place.kind == "sqlite" else 8,
+            max_examples=30 if place.kind == "sqlite" else 6,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -54,7 +54,8 @@ def backup(store: str, target: Path, *, host: str | None = None, json: Json = Fa
 
 @store_app.command
 def restore(source: Path, store: str, *, host: str | None = None, json: Json = False) -> int:
-    """Put a backup into a place where there is no store yet, of either kind. In PostgreSQL, twins erased since do not come back.
+    """Put a backup into a place where there is no store yet, of either kind. In PostgreSQL, twins erased since do not come back. Who has a
+    twin that moved since is up to the control centre's directory.
 
     Parameters
     ----------
@@ -106,5 +107,8 @@ def _show(found: Any, what: str, json: bool) -> int:
     if json:
         print(dumped(found._asdict()))
     else:
-        print(f"{what}: {found.twins} twins, {found.entries} entries, {found.quarantined} in quarantine, {found.erased} erased")
+        moving = f", {found.leaving} leaving, {found.arriving} arriving" if found.leaving or found.arriving else ""
+        print(
+            f"{what}: {found.twins} twins, {found.entries} entries, {found.quarantined} in quarantine, {found.erased} erased{moving}"
+        )
     return 0

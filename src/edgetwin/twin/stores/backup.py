@@ -3,6 +3,11 @@
 A backup is taken of one moment while the store is served, and is checked before it stands under its name. It is restored only where there
 is no store yet, so that nothing is ever replaced, and twins keep their epochs. In PostgreSQL, which knows of it, twins whose data was
 erased meanwhile do not come back.
+
+Moves do not stop for a backup. A twin that was frozen comes back frozen, a copy that was not served comes back so, and the directory of places
+says what becomes of each, as after any restart. It alone says who has a twin: one that moved away after its backup was taken is in the restored
+store, at its old epoch, and not its host's. In PostgreSQL the rows of twins are the directory: what is restored belongs to the host it is
+restored to, so a backup with a frozen twin, which may be another host's by now, is refused, and copies are left out.
 """
 
 import json
@@ -23,7 +28,7 @@ from edgetwin.twin.stores.rows import TABLES, entry_of, twin_of
 from edgetwin.twin.stores.store import StoreRefused, digest, is_postgres, postgres_module
 
 Rows = Callable[[str], Iterable[tuple]]
-"""The rows of a table of `TABLES`, all tables at one moment."""
+"""The rows of a table of `COLUMNS`, all tables at one moment."""
 OF_A_HOST = {
     "twins": "twins WHERE owner = %(host)s ORDER BY id",
     "base": "base JOIN edgetwin.twins ON twins.id = base.twin WHERE owner = %(host)s ORDER BY twin",
@@ -32,16 +37,21 @@ OF_A_HOST = {
     "erased": "erased ORDER BY digest",
 }
 """What in PostgreSQL belongs to a host, in the order of a file's."""
+COLUMNS = TABLES | {"leaving": ("twin", "move"), "arriving": ("id", "move"), "remnants": ("twin",)}
+"""What a file has; PostgreSQL has no more than `TABLES`."""
 CHUNK = 10_000
 
 
 class Found(NamedTuple):
-    """What is in a store: numbers of twins, entries of their logs, messages in quarantine, and devices that were erased."""
+    """What is in a store: numbers of twins, entries of their logs, messages in quarantine, devices that were erased, twins that are frozen,
+    and copies that are not served; neither these nor their logs are counted among the twins'."""
 
     twins: int
     entries: int
     quarantined: int
     erased: int
+    leaving: int = 0
+    arriving: int = 0
 
 
 def check(address: str, host: str | None = None) -> Found:
@@ -77,7 +87,7 @@ def restore(source: Path, address: str, host: str | None = None) -> Found:
             file = Path(folder) / "backup"
             _copy(source, file)
             _checked_copy(file, str(source))
-            return _restored_into_postgres(file, address, _host(host))
+            return _restored_into_postgres(file, source, address, _host(host))
     _no_host(host)
     target = Path(address)
     with sqlite_file.locked(target, sqlite_schema.STORE):
@@ -136,10 +146,12 @@ def _snapshot(address: str, host: str | None) -> Iterator[Rows]:
     else:
         with closing(sqlite_file.read_only(Path(address))) as connection:
             connection.execute("BEGIN")
-            yield lambda table: connection.execute(f"SELECT {', '.join(TABLES[table])} FROM {table}")
+            yield lambda table: connection.execute(f"SELECT {', '.join(COLUMNS[table])} FROM {table}")
 
 
 def _streamed(database: Any, table: str, host: str) -> Iterator[tuple]:
+    if table not in OF_A_HOST:
+        return
     columns = ", ".join(f"{table}.{column}" for column in TABLES[table])
     with database.cursor(name=f"{table}_rows") as cursor:
         cursor.itersize = CHUNK
@@ -149,10 +161,12 @@ def _streamed(database: Any, table: str, host: str) -> Iterator[tuple]:
 def _whole(rows: Rows, place: str) -> Found:
     """Counts what there is, having seen that each twin's log leads to its state, every revision once."""
     twins = {twin.id: twin for twin in map(twin_of, rows("twins"))}
-    begins = {twin: (revision, json.loads(state)) for twin, revision, state in rows("base")}
+    unserved = _unserved(rows)
+    begins = {twin: (revision, json.loads(state)) for twin, revision, state in rows("base") if twin not in unserved}
     entries = 0
     unproven = {twin.id for twin in twins.values() if twin.revision}
-    for name, of_twin in groupby(map(entry_of, rows("log")), key=lambda entry: entry.twin):
+    served = (row for row in rows("log") if row[0] not in unserved)
+    for name, of_twin in groupby(map(entry_of, served), key=lambda entry: entry.twin):
         log = list(of_twin)
         entries += len(log)
         revision, state = begins.get(name, (0, {}))
@@ -166,7 +180,12 @@ def _whole(rows: Rows, place: str) -> Found:
         unproven.discard(name)
     if unproven or not begins.keys() <= twins.keys():
         raise StoreRefused(f"{place}: the log of {min(unproven or begins.keys() - twins)} is missing; restore it from a backup")
-    return Found(len(twins), entries, sum(1 for _ in rows("quarantine")), sum(1 for _ in rows("erased")))
+    return Found(len(twins), entries, *(sum(1 for _ in rows(name)) for name in ("quarantine", "erased", "leaving", "arriving")))
+
+
+def _unserved(rows: Rows) -> set[str]:
+    """Twins whose log is that of a copy, or is being deleted."""
+    return {row[0] for table in ("arriving", "remnants") for row in rows(table)}
 
 
 @contextmanager
@@ -211,7 +230,7 @@ def _checked_copy(file: Path, source: str) -> Found:
         raise StoreRefused(str(error).replace(str(file), source)) from None
 
 
-def _restored_into_postgres(file: Path, address: str, host: str) -> Found:
+def _restored_into_postgres(file: Path, source: Path, address: str, host: str) -> Found:
     store = postgres_module().PostgresStore(address, host)
     with closing(store), _snapshot(str(file), None) as rows, store.transaction() as database:
         database.execute("SET LOCAL statement_timeout = 0")
@@ -225,12 +244,17 @@ def _restored_into_postgres(file: Path, address: str, host: str) -> Found:
             raise StoreRefused(
                 f"{store.place}: {both[0]} is held by host {held[both[0]]}; {len(both)} of the backup's twins are there"
             )
+        for twin, _ in rows("leaving"):
+            raise StoreRefused(
+                f"{source}: {twin} was moving to another host; restore to a file, let its host end that, and back it up"
+            )
+        unserved = _unserved(rows)
         gone = {row[0] for row in database.execute("SELECT digest FROM edgetwin.erased")}
         there = {digest(twin) for twin in held}
         kept = {
             "twins": ((*row, host) for row in rows("twins") if digest(row[0]) not in gone),
-            "base": (row for row in rows("base") if digest(row[0]) not in gone),
-            "log": (row for row in rows("log") if digest(row[0]) not in gone),
+            "base": (row for row in rows("base") if row[0] not in unserved and digest(row[0]) not in gone),
+            "log": (row for row in rows("log") if row[0] not in unserved and digest(row[0]) not in gone),
             "quarantine": (
                 (*row, host, n) for n, row in enumerate(rows("quarantine"), 1) if not row[3] or digest(row[3]) not in gone
             ),
