@@ -10,7 +10,8 @@ class Disagreement(NamedTuple):
     """Twins, by id, on which a host and the directory disagree.
 
     unplaced: the host has them, nobody knows of them; they are its own. stale: the host has them, the directory says another has; they are not to be
-    served here. missing: the directory says that the host has them, and it has not: its data is elsewhere, or an enrolment or an erasure was not finished.
+    served here. missing: the directory says that the host has them, and it has not: its data is elsewhere, or an
+    enrolment or an erasure was not finished.
     """
 
     unplaced: list[str]
