@@ -13,6 +13,7 @@ from edgetwin.twin.stores.store import Batch, Conflict, Store, digest
 from twin.store_model import IDS, STATES, TIMES, machine
 
 MOVES = st.sampled_from(["m", "n"])
+RIGHT = st.sampled_from([True, True, True, False])
 GROWTH = st.lists(st.tuples(st.integers(1, 9), STATES, TIMES), max_size=5)
 
 
@@ -36,9 +37,14 @@ def own_machine(reopened: Callable[[], Store], fresh: Callable[[], Store]) -> ty
             super().__init__()
             self.tails: list[Tail] = []
 
-        @rule(twin=IDS, move=MOVES)
-        def freeze(self, twin: str, move: str) -> None:
+        def one_of(self, there: dict[str, str], right: bool, twin: str, move: str) -> tuple[str, str]:
+            """A twin and a move that are there, where it shall be right and there is any; else those drawn."""
+            return min(there.items(), key=lambda pair: (pair[0] != twin, pair)) if right and there else (twin, move)
+
+        @rule(twin=IDS, move=MOVES, right=RIGHT)
+        def freeze(self, twin: str, move: str, right: bool) -> None:
             model = self.model
+            twin, move = self.one_of(dict.fromkeys(model.twins.keys() - model.leaving.keys(), move), right, twin, move)
             done = twin in model.twins and model.leaving.get(twin, move) == move
             assert self.store.freeze(twin, move) == done
             if done:
@@ -50,9 +56,11 @@ def own_machine(reopened: Callable[[], Store], fresh: Callable[[], Store]) -> ty
             if self.model.leaving.get(twin) == move:
                 del self.model.leaving[twin]
 
-        @rule(twin=IDS, move=MOVES, steps=st.integers(1, 9), what=st.sampled_from(["release", "discard"]))
-        def end(self, twin: str, move: str, steps: int, what: str) -> None:
+        @rule(twin=IDS, move=MOVES, right=RIGHT, steps=st.integers(1, 4), what=st.sampled_from(["release", "discard"]))
+        def end(self, twin: str, move: str, right: bool, steps: int, what: str) -> None:
             model = self.model
+            there = model.leaving if what == "release" else {twin: move for twin, (move, _) in model.copies.items()}
+            twin, move = self.one_of(there, right, twin, move)
             if what == "release" and model.leaving.get(twin) == move:
                 del model.leaving[twin], model.twins[twin]
                 model.remnants.add(twin)
@@ -67,8 +75,10 @@ def own_machine(reopened: Callable[[], Store], fresh: Callable[[], Store]) -> ty
                     model.remnants.discard(twin)
                     return
 
-        @rule(twin=IDS, move=MOVES, growth=GROWTH, begin=st.none() | STATES)
-        def stage(self, twin: str, move: str, growth: list, begin: dict | None) -> None:
+        @rule(twin=IDS, move=MOVES, right=RIGHT, growth=GROWTH, begin=st.none() | STATES)
+        def stage(self, twin: str, move: str, right: bool, growth: list, begin: dict | None) -> None:
+            absent = {"car-1", "car-2", "car-3"} - self.model.twins.keys()
+            twin, move = self.one_of(dict.fromkeys(absent, move), right, twin, move)
             state = {name: value for name, value in (begin or {}).items() if value is not None}
             base = Base(4, state) if begin else Base()
             record, entries = grown(Twin(twin, "vehicle", 5, base.revision, state), [], growth)
@@ -83,8 +93,9 @@ def own_machine(reopened: Callable[[], Store], fresh: Callable[[], Store]) -> ty
             self.model.log[twin], self.model.base[twin] = list(entries), (base.revision, state)
             self.tails = [tail for tail in self.tails if tail.twin.id != twin]
 
-        @rule(twin=IDS, move=MOVES, growth=GROWTH)
-        def extend(self, twin: str, move: str, growth: list) -> None:
+        @rule(twin=IDS, move=MOVES, right=RIGHT, growth=GROWTH)
+        def extend(self, twin: str, move: str, right: bool, growth: list) -> None:
+            twin, move = self.one_of({twin: move for twin, (move, _) in self.model.copies.items()}, right, twin, move)
             there, record = self.model.copies.get(twin, (None, Twin(twin, "vehicle")))
             record, entries = grown(record, self.model.log.get(twin, []), growth)
             assert self.store.extend(Tail(record, entries), move) == (there == move)
@@ -112,8 +123,9 @@ def own_machine(reopened: Callable[[], Store], fresh: Callable[[], Store]) -> ty
             assert self.store.staged(twin, move) == Parcel(record, base, sorted(log))  # type: ignore[arg-type]
             assert sorted(self.store.found([("nobody", 1, 1), *(entry[:3] for entry in log)])) == sorted(log)
 
-        @rule(twin=IDS, move=MOVES)
-        def activate(self, twin: str, move: str) -> None:
+        @rule(twin=IDS, move=MOVES, right=RIGHT)
+        def activate(self, twin: str, move: str, right: bool) -> None:
+            twin, move = self.one_of({twin: move for twin, (move, _) in self.model.copies.items()}, right, twin, move)
             there, record = self.model.copies.get(twin, (None, None))
             if there == move and record is not None:
                 del self.model.copies[twin]

@@ -14,10 +14,11 @@ from edgetwin.errors import InputError
 from edgetwin.twin.host import Host
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.messages import Quarantined, Update, line_of, parse
+from edgetwin.twin.moves.parcel import Base, Parcel, Tail
 from edgetwin.twin.record import Twin, applied
 from edgetwin.twin.refusal import Full
 from edgetwin.twin.stores.postgres import PostgresStore
-from edgetwin.twin.stores.store import Batch, StoreRefused, StoreUnavailable
+from edgetwin.twin.stores.store import Batch, Conflict, StoreRefused, StoreUnavailable
 from twin.places import Place, grown, update
 from twin.servers import PASSWORD, PostgresServer
 
@@ -46,6 +47,29 @@ def test_another_hosts_twin_is_not_touched(shared: Place) -> None:
     assert mine.commit(Batch([stolen], [entry])) == {"car-1"}
     assert other.commit(Batch([stolen._replace(epoch=2)], [entry])) == set()
     assert mine.twins() == [] and other.twins() == [stolen._replace(epoch=2)]
+
+
+def test_a_twin_is_its_new_hosts_once_the_directory_has_given_it(shared: Place) -> None:
+    source, destination, directory = shared.open("edge-1"), shared.open("edge-2"), shared.directory()
+    assert source.place == destination.place == source.reader().place and PASSWORD not in source.place
+    source.create(Twin("car-1", "vehicle"))
+    twin, entries = grown(source, Twin("car-1", "vehicle"), 2)
+    parcel = Parcel(twin, Base(), entries)
+    there = directory.place("car-1")
+    assert there is not None and directory.begin(there, "m", "edge-2")
+    destination.stage(parcel, "m")
+    with pytest.raises(Conflict, match="car-1 is here itself"):
+        source.stage(parcel, "m")
+    assert source.freeze("car-1", "m") and not destination.freeze("car-1", "m")
+    assert destination.extend(Tail(twin, entries), "m")
+    assert destination.staged("car-1", "m") == Parcel(twin, Base(), [])
+    assert destination.activate("car-1", "m", 1) is None and destination.activate("car-1", "m", 2) is None
+    assert directory.commit("car-1", "m") is not None
+    assert source.activate("car-1", "m", 2) is None and destination.activate("car-1", "m", 1) is None
+    assert destination.activate("car-1", "m", 2) == destination.activate("car-1", "m", 2) == twin._replace(epoch=2)
+    assert not source.release("car-1", "m") and not destination.discard("car-1", "m")
+    assert source.twins() == source.leaving() == destination.arriving() == []
+    assert destination.twins() == [twin._replace(epoch=2)] and list(destination.history("car-1")[2]) == entries
 
 
 def test_a_schema_of_another_program_is_refused_unchanged(shared: Place) -> None:

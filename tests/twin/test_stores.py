@@ -43,7 +43,7 @@ def test_a_store_is_what_plain_dictionaries_are(place: Place, monkeypatch: pytes
         own_machine(place.open, fresh) if place.kind == "sqlite" else shared_machine(place.open, fresh, place.directory),
         settings=settings(
             max_examples=30 if place.kind == "sqlite" else 6,
-            stateful_step_count=25,
+            stateful_step_count=50 if place.kind == "sqlite" else 25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
