@@ -56,6 +56,7 @@ class SimulatedCentre:
             world.note,
             self.placed,
             clock=world.loop.time,
+            timer=world.loop.time,
             new_id=world.new_id,
         )
 

@@ -45,10 +45,12 @@ class Coordinator:
         placed: Callable[[Place], None] = lambda place: None,
         deadline_s: float = DEADLINE_S,
         clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.perf_counter,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ):
         self._directory, self._at, self._gates = directory, endpoints, gates
         self._record, self._placed, self._deadline_s, self._clock, self._new_id = record, placed, deadline_s, clock, new_id
+        self._timer = timer
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="directory")
         self._runs: dict[str, Run] = {}
         """Open moves by twin."""
@@ -145,7 +147,7 @@ class Coordinator:
         return self._run(Migration(self._new_id(), twin_id, place.host, destination, place.epoch, self._clock()))
 
     def _run(self, migration: Migration) -> Run:
-        run = self._runs[migration.twin] = Run(migration, self._record, asyncio.get_running_loop().time)
+        run = self._runs[migration.twin] = Run(migration, self._record, self._timer)
         return run
 
     async def _up_to_commit(self, run: Run, twin: Twin) -> None:
@@ -159,7 +161,7 @@ class Coordinator:
             if self._at(run.source).place != self._at(run.destination).place:
                 await self._copy(run)
         self._gates.close(run.twin)
-        run.frozen_at = asyncio.get_running_loop().time()
+        run.frozen_at = self._timer()
         async with asyncio.timeout(self._deadline_s):
             async with run.step("freeze"):
                 frozen = await self._at(run.source).freeze(run.twin, run.id, run.destination)
