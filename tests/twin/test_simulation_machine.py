@@ -9,8 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from edgetwin.twin.moves import failpoints
 from twin.simulation.broken import BROKEN
+from twin.simulation.trouble import TRAPS
 from twin.simulation.verdict import violations
-from twin.simulation.world import TRAPS, WHOLE, World
+from twin.simulation.world import WHOLE, World
 
 HOSTS = st.integers(0, 2)
 PAUSES = st.sampled_from([0.005, 0.02, 0.1, 0.5, 1.2])

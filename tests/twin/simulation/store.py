@@ -28,6 +28,7 @@ class Disk:
         self.base: dict[str, tuple[int, dict]] = {}
         self.leaving: dict[str, str] = {}
         self.arriving: dict[str, tuple[str, Twin]] = {}
+        self.remnants: set[str] = set()
         self.quarantine: list[Quarantined] = []
         self.erased: set[str] = set()
         self.commits: set[tuple[str, int, str]] = set()
@@ -95,6 +96,8 @@ class MemoryStore:
 
     @on_disk
     def create(self, twin: Twin) -> bool:
+        while self._shortened(twin.id):
+            pass
         self.disk.twins.setdefault(twin.id, twin)
         self.disk.erased.discard(digest(twin.id))
         return self.disk.owners.setdefault(twin.id, self.host) == self.host
@@ -150,13 +153,11 @@ class MemoryStore:
 
     @on_disk
     def release(self, twin: str, move: str) -> bool:
-        if self.disk.leaving.get(twin) != move:
-            return False
-        if self._shortened(twin):
-            return True
-        for table in (self.disk.twins, self.disk.owners, self.disk.leaving):
-            table.pop(twin)
-        return False
+        if self.disk.leaving.get(twin) == move:
+            for table in (self.disk.twins, self.disk.owners, self.disk.leaving):
+                table.pop(twin)
+            self.disk.remnants.add(twin)
+        return self._shortened(twin)
 
     def arriving(self) -> list[tuple[str, str]]:
         return [(twin, move) for twin, (move, _) in self.disk.arriving.items()]
@@ -168,6 +169,7 @@ class MemoryStore:
             return
         if twin in self.disk.twins:
             raise Conflict(f"{twin} is held here")
+        self.disk.remnants.discard(twin)
         self.disk.log[twin] = {(entry.boot_id, entry.seq): entry for entry in parcel.entries}
         self.disk.base[twin] = (parcel.base.revision, dict(parcel.base.state))
         self.disk.arriving[twin] = (move, parcel.twin)
@@ -214,12 +216,16 @@ class MemoryStore:
 
     @on_disk
     def discard(self, twin: str, move: str) -> bool:
-        if self.disk.arriving.get(twin, (None,))[0] != move:
-            return False
-        if self._shortened(twin):
-            return True
-        del self.disk.arriving[twin]
-        return False
+        if self.disk.arriving.get(twin, (None,))[0] == move:
+            del self.disk.arriving[twin]
+            self.disk.remnants.add(twin)
+        return self._shortened(twin)
+
+    def open_again(self) -> None:
+        """What is done as a process opens the store: what was deleted in part goes as a whole."""
+        for twin in list(self.disk.remnants):
+            while self._shortened(twin):
+                pass
 
     def close(self) -> None:
         pass
@@ -229,12 +235,15 @@ class MemoryStore:
         return [log[key] for key in sorted(log)]
 
     def _shortened(self, twin: str) -> bool:
-        """Takes a chunk of a log away; False once nothing is left."""
+        """Takes a chunk of what is left of a twin away; False once that is nothing."""
+        if twin not in self.disk.remnants:
+            return False
         log = self.disk.log.get(twin, {})
         for key in list(log)[:CHUNK]:
             del log[key]
         if log:
             return True
+        self.disk.remnants.discard(twin)
         self.disk.log.pop(twin, None)
         self.disk.base.pop(twin, None)
         return False

@@ -100,7 +100,7 @@ class Store(Protocol):
         """Ends a freeze by this move; of another move nothing."""
 
     def release(self, twin: str, move: str) -> bool:
-        """Takes away a twin frozen by this move, with its log, the log at most `TRIMMED_AT_ONCE` entries at a time: True until all is gone."""
+        """Takes away a twin frozen by this move: itself at once, its log at most `TRIMMED_AT_ONCE` entries at a time: True until all is gone."""
 
     def arriving(self) -> list[tuple[str, str]]:
         """Copies that are kept but not served, each twin with its move. They are not among `twins()`."""
