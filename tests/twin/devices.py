@@ -16,7 +16,7 @@ class Devices:
         self.port, self.events, self.boot_id, self._address = port, [], 1, address
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in dict(headers).items()).encode()
         self.waiting = {name: deque() for name in names}
-        self.latency_s = []
+        self.latency_s, self.failures = [], []
         self._seqs = dict.fromkeys(names, 0)
         self._shares = [names[i::connections] for i in range(connections)]
         self._batch, self._draw, self._stopping = batch, random.Random(seed), False
@@ -77,6 +77,9 @@ class Devices:
         head = await reader.readuntil(b"\r\n\r\n")
         answer = await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
         self.latency_s.append(time.perf_counter() - began)
+        if head.split(b" ")[1] not in (b"200", b"503"):
+            self.failures.append((head + answer).decode())
+            raise OSError("no acknowledgements")
         for ack, line in zip(json.loads(answer)["acks"], lines, strict=True):
             self._heard(ack, line)
 

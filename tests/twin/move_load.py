@@ -141,8 +141,11 @@ def judged_under(deployment, faults, devices=20, streams=4, movers=3, seed=0, se
         except TimeoutError:
             wrong = [f"not settled: {await asked(deployment.centre, 'GET', '/v1/hosts')}"]
         await asyncio.sleep(0.3)
-        unsettled = await load.stop(settle_s)
-        return found, wrong + ([f"{unsettled} messages were not settled within {settle_s} s"] if unsettled else [])
+        if unsettled := await load.stop(settle_s):
+            wrong.append(f"{unsettled} messages were not settled within {settle_s} s")
+        if failures := load.batches.failures:
+            wrong.append(f"{len(failures)} requests of devices failed, the first with {failures[0]}")
+        return found, wrong
 
     try:
         found, wrong = asyncio.run(main())
