@@ -23,19 +23,22 @@ class Held(NamedTuple):
 
 class Deployment:
     """A service below a folder. address: of the PostgreSQL database that all share, None for a file each. processes: edge hosts are processes of
-    their own. program: what stands in for `-m edgetwin` where a test breaks the layer.
+    their own. program: what stands in for `-m edgetwin` where a test breaks the layer. machines: by member, where they do not all run here.
 
     `members`: the processes, the centre first. `edge`: hosts that twins move between.
     """
 
-    def __init__(self, folder, address=None, processes=False, program=("-m", "edgetwin"), edge=EDGE):
+    def __init__(self, folder, address=None, processes=False, program=("-m", "edgetwin"), edge=EDGE, machines=None):
+        machines = machines or {}
         self.data, self.address, self.edge = folder / "twins", address, edge
         store = () if address is None else ("--store", address)
         inside = ["--empty-host"] if processes else [part for name in edge for part in ("--host", name)]
-        self.centre = ServiceProcess(self.data, *store, *inside, program=program)
+        self.centre = ServiceProcess(self.data, *store, *inside, program=program, machine=machines.get(CENTRE))
         self.members = {CENTRE: self.centre}
         if processes:
-            self.members |= {name: HostProcess(name, self.centre, self.data, *store, program=program) for name in edge}
+            for name in edge:
+                host = HostProcess(name, self.centre, self.data, *store, program=program, machine=machines.get(name))
+                self.members[name] = host
 
     @property
     def kind(self):

@@ -12,10 +12,11 @@ from edgetwin.twin.messages import SETTLED, Update, line_of
 class Devices:
     """`names` over `connections` keep-alive connections in turns of `batch` messages each. Some messages go twice, some too late, on purpose."""
 
-    def __init__(self, port, names, connections=4, batch=10, seed=0):
-        self.port, self.events, self.boot_id = port, [], 1
+    def __init__(self, port, names, connections=4, batch=10, seed=0, address="127.0.0.1", headers=()):
+        self.port, self.events, self.boot_id, self._address = port, [], 1, address
+        self._headers = "".join(f"{name}: {value}\r\n" for name, value in dict(headers).items()).encode()
         self.waiting = {name: deque() for name in names}
-        self.latency_s = []
+        self.latency_s, self.failures = [], []
         self._seqs = dict.fromkeys(names, 0)
         self._shares = [names[i::connections] for i in range(connections)]
         self._batch, self._draw, self._stopping = batch, random.Random(seed), False
@@ -35,7 +36,7 @@ class Devices:
     async def _connection(self, names):
         while True:
             try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                reader, writer = await asyncio.open_connection(self._address, self.port)
                 try:
                     while True:
                         chosen = self._chosen(names)
@@ -71,10 +72,14 @@ class Devices:
             lines += self._draw.choices(self._settled, k=3)
         body = b"\n".join(lines)
         began = time.perf_counter()
-        writer.write(b"POST /v1/updates HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        head = b"POST /v1/updates HTTP/1.1\r\nHost: localhost\r\n" + self._headers
+        writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         head = await reader.readuntil(b"\r\n\r\n")
         answer = await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
         self.latency_s.append(time.perf_counter() - began)
+        if head.split(b" ")[1] not in (b"200", b"503"):
+            self.failures.append((head + answer).decode())
+            raise OSError("no acknowledgements")
         for ack, line in zip(json.loads(answer)["acks"], lines, strict=True):
             self._heard(ack, line)
 

@@ -73,7 +73,7 @@ def killed_at(deployment, points, told=lambda done: None, **load):
     """Kills members of a deployment at points, one after the other, under load. Its outcome, with Kills as `faults`."""
 
     async def faults(load):
-        killer = _Killer(load)
+        killer = Killer(load)
         for done, (point, following) in enumerate(zip(points, [*points[1:], None], strict=True)):
             await killer.kill(point, following)
             told(done + 1)
@@ -88,7 +88,7 @@ def database_killed_at(deployment, server, steps, told=lambda done: None, **load
     """Kills the database while a move is held at a step of the centre, one after the other, under load. Its outcome, with Kills as `faults`."""
 
     async def faults(load):
-        killer = _Killer(load)
+        killer = Killer(load)
         for done, step in enumerate(steps):
             await killer.kill_database(server, step)
             told(done + 1)
@@ -100,7 +100,7 @@ def database_killed_at(deployment, server, steps, told=lambda done: None, **load
     return outcome
 
 
-class _Killer:
+class Killer:
     """Kills members one at a time. `_armed`: failpoints of each that has some; a member that is killed is started again armed for the next kill, so
     that it may end while it is still bringing to an end what the kill before left."""
 
@@ -138,7 +138,7 @@ class _Killer:
         """Has moves wait at a step, kills the database when one does, and starts it again."""
         await self.arm(Point(CENTRE, "", ((CENTRE, f"{step}:sleep={HELD_S}"),)))
         self._load.moving.set()
-        await until(lambda: self._is_held(step), REACHED_S)
+        await until(lambda: self.held(step), REACHED_S)
         await asyncio.sleep(self._load.draw.uniform(0, HELD_S / 2))
         server.kill()
         await asyncio.sleep(self._load.draw.uniform(0, LONGEST_S))
@@ -148,10 +148,11 @@ class _Killer:
         await until(lambda: settled(self._deployment))
         self.kills.done.append(Kill("database", step, time.perf_counter() - began))
 
-    async def _is_held(self, step):
+    async def held(self, step):
+        """A move that is at the step of a failpoint, None where there is none."""
         _, found = await asked(self._deployment.centre, "GET", "/v1/moves?limit=10")
         name = STEP_NAMES[int(step[-1]) - 1]
-        return any(move["step"] == name and move["outcome"] is None for move in found.get("moves", []))
+        return next((move for move in found.get("moves", []) if move["step"] == name and move["outcome"] is None), None)
 
     async def arm(self, point):
         """Starts anew who is not armed as a point asks, and waits until all are there or somebody has ended by its failpoint."""

@@ -28,9 +28,11 @@ class Load:
     def __init__(self, deployment, devices=20, streams=4, movers=3, seed=0):
         self.deployment, self.events, self.draw = deployment, [], random.Random(seed)
         self.names = [f"car-{i}" for i in range(devices)]
-        self.batches = Devices(deployment.centre.port, self.names, seed=seed)
+        centre = deployment.centre
+        self.batches = Devices(centre.port, self.names, seed=seed, address=centre.machine.address, headers=centre.headers)
         self.batches.events = self.events
-        self.reporters = [Reporter(deployment.centre.url, f"bus-{i}", self.events) for i in range(streams)]
+        token = centre.headers.get("Authorization", "").removeprefix("Bearer ") or None
+        self.reporters = [Reporter(centre.url, f"bus-{i}", self.events, token) for i in range(streams)]
         self.moving, self.moves, self._movers, self._stopping = asyncio.Event(), Counter(), movers, asyncio.Event()
         self._tasks = []
 
@@ -84,10 +86,11 @@ class Load:
 async def asked(service, method, path, body=None, timeout_s=15.0):
     """Status and answer of a request; (0, {}) where none came."""
     content = b"" if body is None else json.dumps(body).encode()
-    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    fields = {"Host": "localhost", "Connection": "close", "Content-Type": "application/json", **service.headers}
+    head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     with suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+            reader, writer = await asyncio.open_connection(service.machine.address, service.port)
             try:
                 writer.write(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
                 answer = await reader.readuntil(b"\r\n\r\n")
@@ -138,8 +141,11 @@ def judged_under(deployment, faults, devices=20, streams=4, movers=3, seed=0, se
         except TimeoutError:
             wrong = [f"not settled: {await asked(deployment.centre, 'GET', '/v1/hosts')}"]
         await asyncio.sleep(0.3)
-        unsettled = await load.stop(settle_s)
-        return found, wrong + ([f"{unsettled} messages were not settled within {settle_s} s"] if unsettled else [])
+        if unsettled := await load.stop(settle_s):
+            wrong.append(f"{unsettled} messages were not settled within {settle_s} s")
+        if failures := load.batches.failures:
+            wrong.append(f"{len(failures)} requests of devices failed, the first with {failures[0]}")
+        return found, wrong
 
     try:
         found, wrong = asyncio.run(main())

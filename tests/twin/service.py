@@ -8,18 +8,35 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
+from typing import NamedTuple
 
 from twin.servers import free_port
+
+
+class Machine(NamedTuple):
+    """Where a process runs: its address, the token it asks for, in a file, and what its command begins with."""
+
+    address: str = "127.0.0.1"
+    token_file: Path | None = None
+    prefix: tuple[str, ...] = ()
+
+    @property
+    def headers(self):
+        """What requests to it must carry."""
+        return {} if self.token_file is None else {"Authorization": f"Bearer {self.token_file.read_text().strip()}"}
 
 
 class Process:
     """`edgetwin COMMAND …`, listening on a port of its own. `program` stands in for `-m edgetwin` where a test breaks the layer."""
 
-    def __init__(self, log, command, program=("-m", "edgetwin"), environment=None):
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.log = log
-        self._command = [sys.executable, *program, *command, "--listen", f"127.0.0.1:{self.port}"]
+    def __init__(self, log, command, program=("-m", "edgetwin"), environment=None, machine=None):
+        self.machine, self.port, self.log = machine or Machine(), free_port(), log
+        self.url = f"http://{self.machine.address}:{self.port}"
+        self.headers = self.machine.headers
+        token = [] if self.machine.token_file is None else ["--token-file", str(self.machine.token_file)]
+        listen = ["--listen", f"{self.machine.address}:{self.port}", *token]
+        self._command = [*self.machine.prefix, sys.executable, *program, *command, *listen]
         self._environment = {**os.environ, **(environment or {})}
         self.process = None
 
@@ -64,7 +81,8 @@ class Process:
 
     def ask(self, method, path, body=None, *default):
         content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        asked = urllib.request.Request(self.url + path, content, {"Content-Type": "application/json"}, method=method)
+        headers = {"Content-Type": "application/json", **self.headers}
+        asked = urllib.request.Request(self.url + path, content, headers, method=method)
         try:
             with urllib.request.urlopen(asked, timeout=10) as answer:
                 return json.loads(answer.read() or b"null")

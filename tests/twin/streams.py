@@ -12,8 +12,8 @@ MOST_PENDING = 50
 class Reporter(Device):
     """A device whose history is kept. `acked_at`: when each acknowledgement of an applied message came, by `time.perf_counter`."""
 
-    def __init__(self, url, name, events):
-        super().__init__(url, name, kind="vehicle")
+    def __init__(self, url, name, events, token=None):
+        super().__init__(url, name, kind="vehicle", token=token)
         self.events, self.acked_at = events, []
 
     async def send(self, state):
