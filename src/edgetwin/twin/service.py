@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from edgetwin.twin.record import Twin
 from edgetwin.twin.refusal import Refused
 from edgetwin.twin.service_twins.areas import definition_from
 from edgetwin.twin.service_twins.services import Services, carried, change
-from edgetwin.twin.stores.store import Store
+from edgetwin.twin.stores.store import Store, StoreUnavailable
 
 TRIM_EVERY_S = 300.0
+SWEEP_EVERY_S = 10.0
 CARRY_EVERY_S = 2.0
 CARRIED_AT_ONCE = 500
 TOLD_AT_ONCE = 500
@@ -71,6 +73,7 @@ class Service:
             self._begin_nats(self._nats)
         self.linked.start()
         self._keep_running(self._trim())
+        self._keep_running(self._sweep())
         self._keep_running(self._carry())
         log.info("ready", hosts=list(self.centre.hosts), twins=self.centre.count)
 
@@ -214,6 +217,13 @@ class Service:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("a part of the service ended", error=repr(task.exception()))
+
+    async def _sweep(self) -> None:
+        """Ends moves that nobody drives: a database may yet take what a centre that was killed had asked of it."""
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            with suppress(StoreUnavailable):
+                await self.centre.moves.recover()
 
     async def _trim(self) -> None:
         while True:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from edgetwin.twin.moves.endpoint import Away, Frozen, OpenMove
 from edgetwin.twin.moves.failpoints import reached
-from edgetwin.twin.moves.parcel import Base, Parcel, Tail, hash_of, sum_of
+from edgetwin.twin.moves.halves import Copied, Followed, key_of
+from edgetwin.twin.moves.parcel import Base, Parcel, Tail, hash_of
 from edgetwin.twin.record import Entry, Twin
 from edgetwin.twin.refusal import Full, Refused
-from edgetwin.twin.stores.store import Conflict, Key, StoreUnavailable
+from edgetwin.twin.stores.store import Conflict, StoreUnavailable
 
 if TYPE_CHECKING:
     from edgetwin.twin.host import Host
@@ -24,48 +24,6 @@ PART = 500
 """Entries that are written together, so that other twins need not wait long."""
 ENDED_KEPT = 10_000
 """Moves whose end is remembered."""
-
-
-@dataclass
-class _Followed:
-    """A twin that is being copied from here: what came since, which entries were told of, and what they add to the hash."""
-
-    move: str
-    new: list[Entry] = field(default_factory=list)
-    told: set[Key] = field(default_factory=set)
-    sum: int = 0
-    base: Base = Base()
-    frozen: Frozen | None = None
-
-    def tail(self, twin: Twin) -> Tail:
-        """What was not told yet, which counts as told from now on."""
-        entries = [entry for entry in self.new if _key(entry) not in self.told]
-        self.new.clear()
-        self.tell(entries)
-        return Tail(twin, entries)
-
-    def tell(self, entries: Iterable[Entry]) -> None:
-        """Counts entries as told."""
-        some = list(entries)
-        self.told.update(map(_key, some))
-        self.sum += sum_of(some)
-
-
-@dataclass
-class _Copied:
-    """A copy that is being made here, as it was read back from disk. verified: its hash, once it is whole; nothing is added then."""
-
-    move: str
-    base: Base = Base()
-    sum: int = 0
-    keys: set[Key] = field(default_factory=set)
-    verified: str | None = None
-
-    def add(self, entries: Iterable[Entry]) -> None:
-        """Counts entries that are on disk, each once."""
-        new = [entry for entry in entries if _key(entry) not in self.keys]
-        self.keys.update(map(_key, new))
-        self.sum += sum_of(new)
 
 
 def _between_failpoints(call: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -87,8 +45,8 @@ class HostMoves:
     def __init__(self, host: Host):
         self._host, self.name, self.place = host, host.name, host.store.place
         self.frozen: dict[str, str] = {}
-        self.followed: dict[str, _Followed] = {}
-        self._copied: dict[str, _Copied] = {}
+        self.followed: dict[str, Followed] = {}
+        self._copied: dict[str, Copied] = {}
         self._ended: dict[str, None] = {}
 
     def load(self) -> None:
@@ -129,7 +87,7 @@ class HostMoves:
             there = self._held(twin)
             if twin in self.frozen:
                 raise Refused(409, f"{twin} is frozen by the move {self.frozen[twin]}")
-            self.followed[twin] = _Followed(move)
+            self.followed[twin] = Followed(move)
             return there
 
         there = await self._do(follow)
@@ -162,7 +120,7 @@ class HostMoves:
         there = await self._read(lambda store: store.staged(twin.id, move))
         if there is None:
             raise self._no_copy(twin.id, move)
-        copied = _Copied(move, there.base)
+        copied = Copied(move, there.base)
         copied.add(there.entries)
         self._copied[twin.id] = copied
 
@@ -180,7 +138,7 @@ class HostMoves:
         def work() -> Frozen:
             self._still_open(move)
             if self._host.store.shared:
-                self.followed.setdefault(twin, _Followed(move))
+                self.followed.setdefault(twin, Followed(move))
             followed = self._following(twin, move)
             if followed.frozen is None:
                 there = self._held(twin)
@@ -200,7 +158,7 @@ class HostMoves:
             if (before := self._verified(twin, move)) is not None:
                 return before
             there = self._add(frozen.tail, move)
-            copied = _Copied(move) if self._host.store.shared else self._copied.get(twin)
+            copied = Copied(move) if self._host.store.shared else self._copied.get(twin)
             if copied is None or copied.move != move:
                 raise self._no_copy(twin, move)
             if (found := hash_of(there, copied.base, copied.sum)) == frozen.hash:
@@ -290,7 +248,7 @@ class HostMoves:
         if record is None:
             raise self._no_copy(twin, move)
         if (copied := self._copied.get(twin)) is not None and copied.move == move and not store.shared:
-            copied.add(store.found([_key(entry) for entry in tail.entries]))
+            copied.add(store.found([key_of(entry) for entry in tail.entries]))
         return record
 
     def _verified(self, twin: str, move: str) -> str | None:
@@ -324,12 +282,8 @@ class HostMoves:
             raise Refused(404, f"{self.name} does not hold {twin}")
         return there
 
-    def _following(self, twin: str, move: str) -> _Followed:
+    def _following(self, twin: str, move: str) -> Followed:
         followed = self.followed.get(twin)
         if followed is None or followed.move != move:
             raise Refused(409, f"{self.name} does not copy {twin} by the move {move}")
         return followed
-
-
-def _key(entry: Entry) -> Key:
-    return (entry.twin, entry.boot_id, entry.seq)
