@@ -12,7 +12,7 @@ from edgetwin.twin.moves.halves import Copied, Followed, key_of
 from edgetwin.twin.moves.parcel import Base, Parcel, Tail, hash_of
 from edgetwin.twin.record import Entry, Twin
 from edgetwin.twin.refusal import Full, Refused
-from edgetwin.twin.stores.store import Conflict, StoreUnavailable
+from edgetwin.twin.stores.store import Conflict, Store, StoreUnavailable
 
 if TYPE_CHECKING:
     from edgetwin.twin.host import Host
@@ -94,11 +94,15 @@ class HostMoves:
         followed = self.followed[twin]
         if self._host.store.shared:
             return Parcel(there, Base(), [])
-        revision, state, entries = await self._read(lambda store: store.history(twin))
-        parcel = Parcel(there, Base(revision, state), list(entries))
-        followed.base = parcel.base
-        followed.tell(parcel.entries)
-        return parcel
+
+        def read(store: Store) -> Parcel:
+            revision, state, entries = store.history(twin)
+            parcel = Parcel(there, Base(revision, state), list(entries))
+            followed.base = parcel.base
+            followed.tell(parcel.entries)
+            return parcel
+
+        return await self._read(read)
 
     @_between_failpoints
     async def stage(self, parcel: Parcel, move: str) -> None:
@@ -117,11 +121,17 @@ class HostMoves:
             raise Refused(409, str(conflict)) from None
         for begin in range(PART, len(entries), PART):
             await self._extend(Tail(twin, entries[begin : begin + PART]), move)
-        there = await self._read(lambda store: store.staged(twin.id, move))
-        if there is None:
+
+        def read_back(store: Store) -> Copied | None:
+            there = store.staged(twin.id, move)
+            if there is None:
+                return None
+            copied = Copied(move, there.base)
+            copied.add(there.entries)
+            return copied
+
+        if (copied := await self._read(read_back)) is None:
             raise self._no_copy(twin.id, move)
-        copied = Copied(move, there.base)
-        copied.add(there.entries)
         self._copied[twin.id] = copied
 
     @_between_failpoints
