@@ -114,11 +114,16 @@ async def until(condition, timeout_s=30.0):
 
 async def settled(deployment):
     """Whether all hosts are there and no move is open."""
+    return not await unsettled(deployment)
+
+
+async def unsettled(deployment):
+    """Hosts that are not there, and moves that are open."""
     status, hosts = await asked(deployment.centre, "GET", "/v1/hosts")
     there = {host["name"] for host in hosts.get("hosts", []) if host["available"]}
-    status, moves = await asked(deployment.centre, "GET", "/v1/moves?limit=1000")
+    _, moves = await asked(deployment.centre, "GET", "/v1/moves?limit=1000")
     open_ = [move for move in moves.get("moves", []) if move["outcome"] in (None, "waiting")]
-    return status == 200 and there >= set(deployment.edge) and not open_
+    return [*(set(deployment.edge) - there), *open_] if status == 200 else ["the centre does not answer"]
 
 
 def judged_under(deployment, faults, devices=20, streams=4, movers=3, seed=0, settle_s=60):
@@ -139,10 +144,10 @@ def judged_under(deployment, faults, devices=20, streams=4, movers=3, seed=0, se
             await until(lambda: settled(deployment), settle_s)
             wrong = []
         except TimeoutError:
-            wrong = [f"not settled: {await asked(deployment.centre, 'GET', '/v1/hosts')}"]
+            wrong = [f"not settled: {await unsettled(deployment)}"]
         await asyncio.sleep(0.3)
-        if unsettled := await load.stop(settle_s):
-            wrong.append(f"{unsettled} messages were not settled within {settle_s} s")
+        if left := await load.stop(settle_s):
+            wrong.append(f"{left} messages were not settled within {settle_s} s")
         if failures := load.batches.failures:
             wrong.append(f"{len(failures)} requests of devices failed, the first with {failures[0]}")
         return found, wrong
