@@ -22,14 +22,15 @@ def why_not():
         return f"{' and '.join(missing)} not installed"
     if os.geteuid() != 0:
         return "network namespaces need root"
-    made = subprocess.run(["ip", "netns", "add", "edgetwin-probe"], capture_output=True, text=True)
+    probe = f"edgetwin-probe-{os.getpid()}"
+    made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True)
     if made.returncode:
         return f"network namespaces cannot be made: {made.stderr.strip()}"
     try:
-        dropped = _inside_command("edgetwin-probe", "iptables", "-A", "INPUT", "-j", "DROP")
+        dropped = _inside_command(probe, "iptables", "-A", "INPUT", "-j", "DROP")
         return "" if dropped.returncode == 0 else f"iptables does not work in a namespace: {dropped.stderr.strip()}"
     finally:
-        subprocess.run(["ip", "netns", "del", "edgetwin-probe"], check=False)
+        subprocess.run(["ip", "netns", "del", probe], check=False)
 
 
 class Network:
