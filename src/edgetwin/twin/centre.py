@@ -256,6 +256,20 @@ class Centre:
         edge = [name for name in self.hosts if name not in (host, self.own.name)] or [self.own.name]
         return self._emptiest(name for name in edge if name != host and _can_copy(home, self.hosts[name]))
 
+    async def look_after(self) -> None:
+        """Ends moves that nobody drives, since a database may yet take what a centre that was killed had asked of it; and has hosts of a shared store
+        take up what they were given and do not serve. Raises StoreUnavailable."""
+        await self.moves.recover()
+        astray: dict[str, list[str]] = {}
+        for twin_id in self.homes:
+            name = self.homes.get(twin_id)
+            host = self.hosts.get(name)
+            if host is not None and host.available and twin_id not in host.twins and is_postgres(host.endpoint.place):
+                astray.setdefault(name, []).append(twin_id)
+        for name, ids in astray.items():
+            with suppress(Full):
+                await self._host(name).adopt(ids)
+
     async def close(self) -> None:
         """Writes what waits and closes the stores."""
         await self.moves.close()

@@ -27,7 +27,7 @@ from edgetwin.twin.service_twins.services import Services, carried, change
 from edgetwin.twin.stores.store import Store, StoreUnavailable
 
 TRIM_EVERY_S = 300.0
-SWEEP_EVERY_S = 10.0
+LOOK_EVERY_S = 5.0
 CARRY_EVERY_S = 2.0
 CARRIED_AT_ONCE = 500
 TOLD_AT_ONCE = 500
@@ -73,7 +73,7 @@ class Service:
             self._begin_nats(self._nats)
         self.linked.start()
         self._keep_running(self._trim())
-        self._keep_running(self._sweep())
+        self._keep_running(self._look_after())
         self._keep_running(self._carry())
         log.info("ready", hosts=list(self.centre.hosts), twins=self.centre.count)
 
@@ -218,12 +218,11 @@ class Service:
         if not task.cancelled() and task.exception() is not None:
             log.error("a part of the service ended", error=repr(task.exception()))
 
-    async def _sweep(self) -> None:
-        """Ends moves that nobody drives: a database may yet take what a centre that was killed had asked of it."""
+    async def _look_after(self) -> None:
         while True:
-            await asyncio.sleep(SWEEP_EVERY_S)
+            await asyncio.sleep(LOOK_EVERY_S)
             with suppress(StoreUnavailable):
-                await self.centre.moves.recover()
+                await self.centre.look_after()
 
     async def _trim(self) -> None:
         while True:
