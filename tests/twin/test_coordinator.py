@@ -9,6 +9,7 @@ from edgetwin.twin.moves import failpoints
 from edgetwin.twin.moves.endpoint import Away, OpenMove
 from edgetwin.twin.moves.migration import STEPS
 from edgetwin.twin.moves.place import Place
+from edgetwin.twin.moves.run import RETRY_S
 from twin.scripted import CAR, Script
 
 BEFORE = ["b.reserve", "a.copy", "b.stage", "a.tail", "b.extend", "a.freeze", "b.verify"]
@@ -320,6 +321,29 @@ def test_a_caller_that_goes_away_does_not_stop_the_move():
         await script.until(lambda: script.place == MOVED)
 
     script.run(work)
+
+
+def test_a_host_that_leaves_while_it_is_told_of_a_move_does_not_leave_that_open():
+    """The link of a host ends, and with it who tells it, while another host is asked."""
+    script = Script()
+    script.fails["a.thaw"] = script.fails["b.verify"] = Away("gone")
+
+    async def work(script):
+        await migrate(script)
+        script.fails.clear()
+        script.waits["b.discard"] = asyncio.Event()
+        script.calls.clear()
+        telling = asyncio.create_task(script.coordinator.resolve("a"))
+        await script.until(lambda: "b.discard" in script.calls)
+        await asyncio.sleep(2 * RETRY_S)  # the next try is due, and leaves it to who tells
+        telling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await telling
+        script.waits["b.discard"].set()
+        await script.until(lambda: not script.coordinator.is_moving("car-1"))
+
+    script.run(work)
+    assert script.told[-1].outcome == "aborted: gone" and script.place == SETTLED
 
 
 def test_a_centre_that_stops_leaves_the_move_to_the_next_start():

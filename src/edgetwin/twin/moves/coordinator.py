@@ -190,8 +190,13 @@ class Coordinator:
         run.note(entries=done.entries + len(entries), size_bytes=done.size_bytes + size_bytes)
 
     async def _end(self, run: Run) -> None:
-        """Takes a move to its end as the directory has decided, as far as all can be reached; what cannot be done now is tried again later."""
-        run.is_driven, run.needs = True, "the directory"
+        """Takes a move to its end as the directory has decided, as far as all can be reached; what cannot be done now is tried again later. A caller
+        that is cancelled, since the host that it speaks with has left, does not stop that."""
+        run.is_driven = True
+        await asyncio.shield(self._started(self._ended(run)))
+
+    async def _ended(self, run: Run) -> None:
+        run.needs = "the directory"
         try:
             place = await self._decided(run.twin, run.id)
             if place is not None:
@@ -211,7 +216,8 @@ class Coordinator:
 
     def _again(self, run: Run) -> None:
         if self._runs.get(run.twin) is run and not run.is_driven:
-            self._started(self._end(run))
+            run.is_driven = True
+            self._started(self._ended(run))
 
     async def _decided(self, twin: str, move: str) -> Place | None:
         """The twin's place once the move is not undecided any more: what is, is aborted. Raises StoreUnavailable."""
