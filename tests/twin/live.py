@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import uvicorn
-from edgetwin.twin.moves.directory import SQLiteDirectory
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -19,6 +18,7 @@ from edgetwin.twin.host import Host
 from edgetwin.twin.http import Enrolment
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.messages import Ack, ack_fields
+from edgetwin.twin.moves.directory import SQLiteDirectory
 from edgetwin.twin.refusal import Refused
 from edgetwin.twin.stores.sqlite import SQLiteStore
 from edgetwin.twin.stream import stream

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from itertools import combinations
 from typing import NamedTuple
 
 from twin.deployments import CENTRE
@@ -40,11 +41,14 @@ def stopped_at(deployment, steps, parts=("source", "destination"), **load):
 
 
 def parted_at(deployment, network, steps, parts=("source", "destination"), **load):
-    """Cuts a host from the centre, one way or both, when a move that it has a part in is at a step, and at a random moment for each empty step; heals
-    after a while, shorter or longer than the lease. The outcome, with a list of Fault as `faults`."""
+    """Cuts a host from the centre, or where there is one from the database, or these two from each other, one way or both, when a move that the host
+    has a part in is at a step, and at a random moment for each empty step; heals after a while, shorter or longer than the lease. The outcome, with a
+    list of Fault as `faults`."""
 
     async def cut(load, host, seconds):
-        ways = load.draw.choice([((CENTRE, host),), ((host, CENTRE),), ((CENTRE, host), (host, CENTRE))])
+        others = [name for name in network.address if name not in deployment.edge]
+        one, other = load.draw.choice([*((host, name) for name in others), *combinations(others, 2)])
+        ways = load.draw.choice([((one, other),), ((other, one),), ((one, other), (other, one))])
         for sender, receiver in ways:
             await asyncio.to_thread(network.cut, sender, receiver)
         try:

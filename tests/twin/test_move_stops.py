@@ -6,7 +6,7 @@ import pytest
 from twin.deployments import Deployment
 from twin.move_faults import stopped_at
 
-STEPS = ["before-2", "before-4", "before-5", "before-6", "before-7", ""]
+STEPS = ["before-4", "before-5", "before-6", ""]
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ from pathlib import Path
 import aiomqtt
 import nats
 import pytest
-from edgetwin.twin.moves.directory import SQLiteDirectory
 
 from edgetwin.errors import InputError
 from edgetwin.twin.bus import LocalBus, desired_news
@@ -16,6 +15,7 @@ from edgetwin.twin.centre import Centre
 from edgetwin.twin.host import Host
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.messages import Ack, line_of
+from edgetwin.twin.moves.directory import SQLiteDirectory
 from edgetwin.twin.nats import stream as nats_stream
 from edgetwin.twin.nats.mqtt import STREAM, frames, serve_mqtt
 from edgetwin.twin.record import Twin
