@@ -1,7 +1,8 @@
-"""Writes docs/results-live-moves.md: twins that move all the time under load, while the processes that move them are killed at every numbered step
-of moves and in every part that hosts have in them, judged by the checker.
+"""Writes docs/results-live-moves.md and its record: twins that move all the time under load, while the processes that move them are killed at every
+numbered step of moves and in every part that hosts have in them, stand still, or are cut off from each other; judged by the checker.
 
-python benchmarks/live_move_kills.py [ROUNDS]      3 unless told, some 110 kills each; PostgreSQL comes from the wheel that the tests use
+python benchmarks/live_move_kills.py [PART …]      kills, failovers, stops, partitions, or all; what is not asked for stays as recorded.
+PostgreSQL comes from the wheel that the tests use. Partitions need root, ip and iptables.
 """
 
 import json
@@ -17,127 +18,180 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 import edgetwin as et  # noqa: E402
-from twin.deployments import EDGE, Deployment  # noqa: E402
+from twin.deployments import CENTRE, EDGE, Deployment  # noqa: E402
 from twin.failovers import failed_over  # noqa: E402
+from twin.machines import apart  # noqa: E402
+from twin.move_faults import parted_at, stopped_at  # noqa: E402
 from twin.move_kills import PARTS, STEPS, database_killed_at, killed_at, points  # noqa: E402
 from twin.servers import postgres_server  # noqa: E402
 
+PAGE = ROOT / "docs" / "results-live-moves.md"
+RECORD = PAGE.with_suffix(".json")
+ROUNDS = 3
 FAILED_OVER = 12
-DEPLOYMENTS = [(shared, processes) for shared in (False, True) for processes in (False, True)]
+FAULTS_AT = [*(step for step in STEPS if step.startswith("before") and step != "before-1"), "", ""]
 
 
-def runs(rounds, processes, shared):
-    """Outcomes of one deployment, a service and load of its own for each round; the last kills the database, where there is one."""
-    for number in range(rounds if processes else (rounds + 1) // 2):
-        with tempfile.TemporaryDirectory() as folder, postgres_server() if shared else nullcontext() as server:
-            deployment = Deployment(Path(folder), server.address if server else None, processes)
-            everywhere = points(deployment, EDGE[number % len(EDGE)])
-            yield deployment.kind, killed_at(deployment, everywhere, told=_teller(deployment.kind, number), seed=number)
-    if shared and processes:
-        with tempfile.TemporaryDirectory() as folder, postgres_server() as server:
-            deployment = Deployment(Path(folder), server.address, processes)
-            yield deployment.kind, database_killed_at(deployment, server, STEPS, told=_teller("the database", 0), seed=rounds)
+def kills():
+    """What became of each kind of deployment, by its name: an outcome for each round, which has a service and a load of its own."""
+    found = {}
+    for shared in (False, True):
+        for processes in (False, True):
+            for number in range(ROUNDS if processes else ROUNDS - 1):
+                with tempfile.TemporaryDirectory() as folder, postgres_server() if shared else nullcontext() as server:
+                    deployment = Deployment(Path(folder), server.address if server else None, processes)
+                    everywhere = points(deployment, EDGE[number % len(EDGE)])
+                    outcome = killed_at(deployment, everywhere, told=_teller(deployment.kind), seed=number)
+                    found.setdefault(deployment.kind, []).append(_plain(outcome))
+    with tempfile.TemporaryDirectory() as folder, postgres_server() as server:
+        deployment = Deployment(Path(folder), server.address, processes=True)
+        outcome = database_killed_at(deployment, server, STEPS, told=_teller("the database"), seed=ROUNDS)
+        found[deployment.kind].append(_plain(outcome))
+    return found
 
 
 def failovers():
     """Hosts killed that share a database."""
     with tempfile.TemporaryDirectory() as folder, postgres_server() as server:
-        return failed_over(Deployment(Path(folder), server.address, processes=True), FAILED_OVER)
+        return [list(one) for one in failed_over(Deployment(Path(folder), server.address, processes=True), FAILED_OVER)]
 
 
-def _teller(name, number):
-    return lambda done: print(f"\r{name}, round {number + 1}: {done} kills ", end="", file=sys.stderr, flush=True)
+def stops():
+    """Hosts that stood still, by kind of deployment."""
+    found = {}
+    for shared in (False, True):
+        with tempfile.TemporaryDirectory() as folder, postgres_server() if shared else nullcontext() as server:
+            deployment = Deployment(Path(folder), server.address if server else None, processes=True)
+            found[deployment.kind] = [_plain(stopped_at(deployment, FAULTS_AT, seed=1))]
+    return found
 
 
-def row(name, outcomes):
-    """A row of the table of deployments."""
-    kills = [kill for outcome in outcomes for kill in outcome.faults.done]
-    recovery = sorted(kill.recovery_s for kill in kills)
-    acknowledged, lost, twice = (sum(outcome.verdict[i] for outcome in outcomes) for i in range(3))
-    violations = sum(len(outcome.verdict.violations) for outcome in outcomes)
-    moved, undone = (sum(outcome.moves.get(how, 0) for outcome in outcomes) for how in ("moved", "aborted"))
-    return (
-        f"| {name} | {len(kills)} | {acknowledged:,} | {lost} | {twice} | {violations} | {3 / acknowledged:.1e} | {moved:,} | {undone:,} | "
-        f"{statistics.median(recovery):.2f} s | {recovery[-1]:.2f} s |"
+def partitions():
+    """Machines that were cut off, by kind of deployment."""
+    found = {}
+    for shared in (False, True):
+        with tempfile.TemporaryDirectory() as folder, apart(Path(folder), shared) as (wires, deployment):
+            outcome = wires.inside(
+                CENTRE, lambda wires=wires, deployment=deployment: parted_at(deployment, wires, FAULTS_AT, seed=1)
+            )
+            found[deployment.kind] = [_plain(outcome)]
+    return found
+
+
+def _teller(name):
+    return lambda done: print(f"\r{name}: {done} kills ", end="", file=sys.stderr, flush=True)
+
+
+def _plain(outcome):
+    faults = outcome.faults.done if hasattr(outcome.faults, "done") else outcome.faults
+    print(f"\n{outcome.verdict[:3]} {outcome.verdict.violations[:3]} {outcome.moves}", file=sys.stderr)
+    return {
+        **dict(zip(("acknowledged", "lost", "twice", "violations"), outcome.verdict, strict=True)),
+        "sent": outcome.sent,
+        "moves": outcome.moves,
+        "faults": [list(fault) for fault in faults],
+    }
+
+
+def kept(outcomes):
+    """Acknowledged, lost, twice, violations, moved and undone of some outcomes, as cells of a table."""
+    acknowledged, lost, twice = (sum(one[name] for one in outcomes) for name in ("acknowledged", "lost", "twice"))
+    moved, undone = (sum(one["moves"].get(how, 0) for one in outcomes) for how in ("moved", "aborted"))
+    violations = sum(len(one["violations"]) for one in outcomes)
+    return f"{acknowledged:,} | {lost} | {twice} | {violations} | {3 / acknowledged:.1e} | {moved:,} | {undone:,}"
+
+
+def kills_row(name, outcomes):
+    """A row of the table of kills."""
+    recovery = sorted(recovery_s for one in outcomes for _, _, recovery_s, _ in one["faults"])
+    return f"| {name} | {len(recovery)} | {kept(outcomes)} | {statistics.median(recovery):.2f} s | {recovery[-1]:.2f} s |"
+
+
+def faults_rows(found, what):
+    """Rows of the table of other faults."""
+    return "\n".join(
+        f"| {name} | {sum(len(one['faults']) for one in some)} {what} | {kept(some)} |" for name, some in found.items()
     )
 
 
-def points_table(results):
+def points_table(found):
     """Kills by what was killed where, a column for each deployment."""
-    counted = {name: _counted(outcomes) for name, outcomes in results.items()}
-    places = [*(("centre", step) for step in STEPS), *(("host", part) for part in PARTS), *(("database", step) for step in STEPS)]
-    places += [("centre", ""), ("host", "")]
+    counted = {name: _counted(outcomes) for name, outcomes in found.items()}
+    places = [*((CENTRE, step) for step in (*STEPS, "")), *(("host", part) for part in (*PARTS, ""))]
+    places += [("database", step) for step in STEPS]
     lines = [
-        f"| {who} | {point or 'a random moment'} | {' | '.join(str(counted[name].get((who, point), '')) for name in results)} |"
+        f"| {who} | {point or 'a random moment'} | {' | '.join(str(counted[name].get((who, point), '')) for name in found)} |"
         for who, point in places
+        if any((who, point) in counts for counts in counted.values())
     ]
-    head = f"| killed | at | {' | '.join(results)} |\n|---|---|{'---|' * len(results)}"
-    return "\n".join([head, *(line for line in lines if not line.endswith("|  |  |  |  |"))])
+    return "\n".join([f"| killed | at | {' | '.join(found)} |\n|---|---|{'---|' * len(found)}", *lines])
 
 
 def _counted(outcomes):
     found = {}
     for outcome in outcomes:
-        for kill in outcome.faults.done:
-            who = "host" if kill.failpoint.startswith("host-") or kill.member in EDGE else kill.member
-            found[who, kill.failpoint] = found.get((who, kill.failpoint), 0) + 1
+        for member, failpoint, *_ in outcome["faults"]:
+            who = "host" if failpoint.startswith("host-") or member in EDGE else member
+            found[who, failpoint] = found.get((who, failpoint), 0) + 1
     return found
 
 
-def main(rounds):
-    began, results = time.perf_counter(), {}
-    for shared, processes in DEPLOYMENTS:
-        for name, outcome in runs(rounds, processes, shared):
-            results.setdefault(name, []).append(outcome)
-            print(f"\n{name}: {outcome.verdict[:3]} {outcome.verdict.violations[:3]} {outcome.moves}", file=sys.stderr)
-    given = failovers()
-    until_first, until_last = sorted(one.first_s for one in given), sorted(one.last_s for one in given)
-    rows = "\n".join(row(name, outcomes) for name, outcomes in results.items())
-    minutes = (time.perf_counter() - began) / 60
-    kills = sum(len(outcome.faults.done) for outcomes in results.values() for outcome in outcomes)
-    page = f"""# Results: killed while twins move
+def page(record):
+    """The page of a record."""
+    count = sum(len(one["faults"]) for outcomes in record["kills"].values() for one in outcomes)
+    first, last = (sorted(one[at] for one in record["failovers"]) for at in (2, 3))
+    return f"""# Results: killed, stopped and cut off while twins move
 
-Written by `python benchmarks/live_move_kills.py` with edgetwin {et.__version__}, Python {platform.python_version()}, in {minutes:.0f} minutes. A
-control centre with three edge hosts; 20 devices send batches over HTTP to the centre, some messages twice, some late, and 4 report over the
-device client's WebSocket, which follows their twins; three movers have twins moved from host to host all the time. Then a process ends with
-SIGKILL by itself when a move has come to a numbered step, or to a part that a host has in it, for the first to the sixth time since its start
-(`EDGETWIN_FAILPOINT`), and is started again, mostly armed for the next point, so that some end while they still bring to an end what was left
-before. The database is killed while moves are held at a step. In one process, centre and hosts die together.
+Written by `python benchmarks/live_move_kills.py` with edgetwin {et.__version__}, Python {platform.python_version()}. A control centre with
+three edge hosts; 20 devices send batches over HTTP to the centre, some messages twice, some late, and 4 report over the device client's
+WebSocket, which follows their twins; three movers have twins moved from host to host all the time.
+
+**Killed.** A process ends with SIGKILL by itself when a move has come to a numbered step, or to a part that a host has in it, for the first to
+the sixth time since its start (`EDGETWIN_FAILPOINT`), and is started again, mostly armed for the next point, so that some end while they still
+bring to an end what was left before. The database is killed while moves are held at a step. In one process, centre and hosts die together.
 
 | deployment | kills | acknowledged | lost | applied twice | violations | 95 % bound on a message's loss | moves | undone | recovery, median | worst |
 |---|---|---|---|---|---|---|---|---|---|---|
-{rows}
+{chr(10).join(kills_row(name, outcomes) for name, outcomes in record["kills"].items())}
 
-The checker (`tests/twin/checker.py`) compares what devices sent and were told with the logs in the end; besides, each twin must have exactly one
-owner, where the directory says so at that epoch, no copy or freeze may be left, and a twin that the directory had on its way when the centre died
-must be back at its source, or at its destination, as the directory said. A violation is anything else. Recovery is until all processes are ready
-and linked again.
+The checker (`tests/twin/checker.py`) compares what devices sent and were told with the logs in the end; besides, each twin must have exactly
+one owner, where the directory says so at that epoch, no copy or freeze may be left, every move must have ended, and a twin that the directory had
+on its way when the centre died must be back at its source, or at its destination, as the directory said. A violation is anything else. Recovery is
+until all processes are ready and linked again, those too that are started anew for the next kill.
 
-The bound is 3/N, what 0 of N tells if messages are lost independently of each other; messages of one kill are not, so read it beside the bound for a
-kill, 3/{kills} = {3 / kills:.2g}. Without the fence, dedup or the hash the checker fails (`tests/twin/test_broken_moves.py`).
+The bound is 3/N, what 0 of N tells if messages are lost independently of each other; messages of one kill are not, so read it beside the
+bound for a kill, 3/{count} = {3 / count:.2g}. Without the fence, dedup or the hash the checker fails (`tests/twin/test_broken_moves.py`).
 
-{points_table(results)}
+**Stopped and cut off.** A host that has a part in a move at a step stands still (SIGSTOP) for 1.2 to 2.5 s, longer than its lease, and goes on; or,
+with centre, hosts and database each in a network namespace of its own, two of them are cut off from each other, in one direction or both, for .1 to
+2.5 s; or either at a random moment. The same checks.
 
-**Failover.** On a database that hosts share, twins of a host that is gone are served by others. {len(given)} times the host with
-most of 60 twins is killed with SIGKILL, and devices send to its twins all the time. The first takes an update again after
-{statistics.median(until_first):.2f} s, the last after {statistics.median(until_last):.2f} s (medians), at worst {until_last[-1]:.2f} s. A host
-counts as away when nothing was heard of it for 1 s, or when its link closes and it does not come back within 1 s.
+| deployment | faults | acknowledged | lost | applied twice | violations | 95 % bound on a message's loss | moves | undone |
+|---|---|---|---|---|---|---|---|---|
+{faults_rows(record["stops"], "stops")}
+{faults_rows(record["partitions"], "cuts")}
+
+**Failover.** On a database that hosts share, twins of a host that is gone are served by others. {len(first)} times the host with most of
+60 twins is killed with SIGKILL, and devices send to its twins all the time. The first takes an update again after
+{statistics.median(first):.2f} s, the last after {statistics.median(last):.2f} s (medians), at worst {last[-1]:.2f} s. A host counts as away when
+nothing was heard of it for 1 s, or when its link closes and it does not come back within 1 s.
+
+## Kills by point
+
+{points_table(record["kills"])}
 """
-    (ROOT / "docs" / "results-live-moves.md").write_text(page, encoding="utf-8")
-    summary = {
-        name: [
-            {**outcome._asdict(), "verdict": outcome.verdict._asdict(), "faults": outcome.faults._asdict()}
-            for outcome in outcomes
-        ]
-        for name, outcomes in results.items()
-    }
-    for outcomes in summary.values():
-        for outcome in outcomes:
-            outcome["faults"]["done"] = [list(kill) for kill in outcome["faults"]["done"]]
-    summary = {"deployments": summary, "failovers": [list(one) for one in given]}
-    (ROOT / "docs" / "results-live-moves.json").write_text(json.dumps(summary) + "\n", encoding="utf-8")
-    print(page)
+
+
+def main(parts):
+    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+    for part in (kills, failovers, stops, partitions):
+        if part.__name__ in parts or not parts:
+            began = time.perf_counter()
+            record[part.__name__] = part()
+            print(f"\n{part.__name__}: {(time.perf_counter() - began) / 60:.0f} minutes", file=sys.stderr)
+            RECORD.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    PAGE.write_text(page(record), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+    main(sys.argv[1:])
