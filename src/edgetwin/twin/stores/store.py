@@ -76,7 +76,7 @@ class Store(Protocol):
 
     def trim(self, twin: str, before_s: float) -> int:
         """Folds entries measured before a time into the state that the log begins with, from the oldest on and `TRIMMED_AT_ONCE` at most;
-        returns how many. The newest applied one stays."""
+        returns how many. The newest applied one stays, and all do as long as the first message of the log is not older."""
 
     def quarantined(self, limit: int, device: str | None = None) -> list[Quarantined]:
         """The newest messages in quarantine, newest first."""
