@@ -127,6 +127,9 @@ def machine(reopened: Callable[[], Store], fresh: Callable[[], Store]) -> type[R
                 assert self.store.trim(twin, before_s) == 0
                 return
             log = self.model.log.get(twin, [])
+            if log and min(log, key=lambda entry: (entry.boot_id, entry.seq)).measured_s >= before_s:
+                assert self.store.trim(twin, before_s) == 0
+                return
             numbers = [entry.revision for entry in log if entry.revision is not None]
             staying = [
                 e.revision for e in log if e.revision is not None and (e.measured_s >= before_s or e.revision == max(numbers))
