@@ -11,7 +11,7 @@ from twin.move_load import judged_under, until
 
 LEASE_S = 1.0
 HELD_S = 0.3
-REACHED_S = 20
+REACHED_S = 90
 
 
 class Fault(NamedTuple):

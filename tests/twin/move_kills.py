@@ -16,7 +16,7 @@ UNDONE = ("thaw", "discard")
 """What hosts are asked for only where a move is undone."""
 COPIED = ("copy", "stage", "tail", "extend")
 """What hosts are asked for only where a twin is copied."""
-REACHED_S = 20
+REACHED_S = 90
 
 
 LONGEST_S = HELD_S = 0.3
