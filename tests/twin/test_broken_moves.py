@@ -60,7 +60,7 @@ def broken(folder, code):
 
 
 def is_found_out(folder, run, wrong):
-    """Whether a run of some finds the layer broken: when a process is killed, or stands still, at a harmless moment, nothing comes of what is wrong."""
+    """Whether one of several runs finds the layer broken: a process that ends at a harmless moment does not."""
     for seed in range(TRIES):
         there = folder / str(seed)
         there.mkdir()
