@@ -382,15 +382,22 @@ def test_more_than_the_reader_may_have_unsettled_stays_in_the_stream(tmp_path, m
                 await client.publish("s.a", b"%d" % number)
             reader = nats_stream.Reader(client, "S", "r")
             await reader.open()
-            held = []
-            while came := await reader.next(0.5):
-                held += came
-            assert [int(message.data) for message in held] == list(range(30))
-            while held:
-                for message in held[:10]:
-                    await message.ack()
-                del held[:10]
-                held += await reader.next(0.5)
+            came = []
+            async with asyncio.timeout(30):
+                while len(came) < 30:
+                    came += await reader.next(0.5)
+            for _ in range(3):
+                assert await reader.next(0.2) == []
+            done = 0
+            async with asyncio.timeout(30):
+                while done < 100:
+                    for message in came[done : done + 10]:
+                        await message.ack()
+                    done = min(done + 10, len(came))
+                    if len(came) < 100:
+                        came += await reader.next(0.5)
+            assert [int(message.data) for message in came] == list(range(100))
+            await client.flush()
             assert (await client.jetstream().stream_info("S")).state.messages == 0
             await client.close()
 

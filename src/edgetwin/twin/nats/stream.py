@@ -74,7 +74,7 @@ class Reader:
         await self._client.subscribe(self._inbox, cb=hear)
 
     async def next(self, wait_s: float) -> list[Msg]:
-        """Messages that came, in their order; none where `wait_s` passed without. The reader is done with one by its `ack`."""
+        """Messages that came, in their order; none where `wait_s` passed without, or a request ended. A message is done with by its `ack`."""
         await self._ask()
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
