@@ -2,7 +2,8 @@
 numbered step of moves and in every part that hosts have in them, stand still, or are cut off from each other; judged by the checker.
 
 python benchmarks/live_move_kills.py [PART …]      kills, failovers, stops, partitions, or all; what is not asked for stays as recorded.
-PostgreSQL comes from the wheel that the tests use. Partitions need root, ip and iptables.
+PostgreSQL comes from the wheel that the tests use. Partitions need root, ip and iptables. Ends with 1 where anything was lost, applied twice or
+otherwise wrong, or a twin was not served again in time.
 """
 
 import json
@@ -11,7 +12,10 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import nullcontext
+from functools import partial
+from itertools import cycle, product
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -21,7 +25,7 @@ import edgetwin as et  # noqa: E402
 from twin.deployments import CENTRE, EDGE, Deployment  # noqa: E402
 from twin.failovers import failed_over  # noqa: E402
 from twin.machines import apart  # noqa: E402
-from twin.move_faults import parted_at, stopped_at  # noqa: E402
+from twin.move_faults import DESTINATION, SOURCE, Planned, parted_at, stopped_at, ways  # noqa: E402
 from twin.move_kills import PARTS, STEPS, database_killed_at, killed_at, points  # noqa: E402
 from twin.servers import postgres_server  # noqa: E402
 
@@ -29,7 +33,9 @@ PAGE = ROOT / "docs" / "results-live-moves.md"
 RECORD = PAGE.with_suffix(".json")
 ROUNDS = 3
 FAILED_OVER = 12
-FAULTS_AT = [*(step for step in STEPS if step.startswith("before") and step != "before-1"), "", ""]
+FAULTS_AT = [*(step for step in STEPS if step.startswith("before") and step != "before-1"), ""]
+SERVED_AGAIN_S = 2.0
+KEPT = ("acknowledged", "lost", "applied twice", "violations", "95 % bound on a message's loss", "moves", "undone")
 
 
 def kills():
@@ -57,12 +63,13 @@ def failovers():
 
 
 def stops():
-    """Hosts that stood still, by kind of deployment."""
+    """Hosts and centres that stood still, by kind of deployment."""
     found = {}
+    planned = [Planned(step, part) for step, part in product(FAULTS_AT, (SOURCE, DESTINATION, CENTRE))]
     for shared in (False, True):
         with tempfile.TemporaryDirectory() as folder, postgres_server() if shared else nullcontext() as server:
             deployment = Deployment(Path(folder), server.address if server else None, processes=True)
-            found[deployment.kind] = [_plain(stopped_at(deployment, FAULTS_AT, seed=1))]
+            found[deployment.kind] = [_plain(stopped_at(deployment, planned, seed=1))]
     return found
 
 
@@ -70,11 +77,10 @@ def partitions():
     """Machines that were cut off, by kind of deployment."""
     found = {}
     for shared in (False, True):
+        steps_and_ways, parts = product(FAULTS_AT, ways(shared)), cycle((SOURCE, DESTINATION))
+        planned = [Planned(step, part, how) for (step, how), part in zip(steps_and_ways, parts, strict=False)]
         with tempfile.TemporaryDirectory() as folder, apart(Path(folder), shared) as (wires, deployment):
-            outcome = wires.inside(
-                CENTRE, lambda wires=wires, deployment=deployment: parted_at(deployment, wires, FAULTS_AT, seed=1)
-            )
-            found[deployment.kind] = [_plain(outcome)]
+            found[deployment.kind] = [_plain(wires.inside(CENTRE, partial(parted_at, deployment, wires, planned, seed=1)))]
     return found
 
 
@@ -83,13 +89,14 @@ def _teller(name):
 
 
 def _plain(outcome):
-    faults = outcome.faults.done if hasattr(outcome.faults, "done") else outcome.faults
+    led_to = {name: value for name, value in outcome.faults._asdict().items() if isinstance(value, int)}
     print(f"\n{outcome.verdict[:3]} {outcome.verdict.violations[:3]} {outcome.moves}", file=sys.stderr)
     return {
         **dict(zip(("acknowledged", "lost", "twice", "violations"), outcome.verdict, strict=True)),
         "sent": outcome.sent,
         "moves": outcome.moves,
-        "faults": [list(fault) for fault in faults],
+        "faults": [list(fault) for fault in outcome.faults.done],
+        **led_to,
     }
 
 
@@ -107,11 +114,37 @@ def kills_row(name, outcomes):
     return f"| {name} | {len(recovery)} | {kept(outcomes)} | {statistics.median(recovery):.2f} s | {recovery[-1]:.2f} s |"
 
 
+def faults_head():
+    """The head of the table of other faults."""
+    names = ["deployment", "faults", *KEPT, "links lost", "taken over", "refused"]
+    return f"| {' | '.join(names)} |\n|{'---|' * len(names)}"
+
+
 def faults_rows(found, what):
     """Rows of the table of other faults."""
     return "\n".join(
-        f"| {name} | {sum(len(one['faults']) for one in some)} {what} | {kept(some)} |" for name, some in found.items()
+        f"| {name} | {sum(len(one['faults']) for one in some)} {what} | {kept(some)} | {led_to(some)} |"
+        for name, some in found.items()
     )
+
+
+def led_to(outcomes):
+    """Links lost, twins taken over and writes refused, as cells of a table."""
+    return " | ".join(f"{sum(one[name] for one in outcomes):,}" for name in ("links_lost", "taken_over", "refused_writes"))
+
+
+def faults_table(found, what):
+    """Faults by what happened where, a column for each deployment."""
+    counted = {name: Counter(point for one in some for point in map(_point, one["faults"])) for name, some in found.items()}
+    rows = dict.fromkeys(point for counts in counted.values() for point in counts)
+    lines = [f"| {row[0]} | {row[1]} | {' | '.join(str(counts[row] or '') for counts in counted.values())} |" for row in rows]
+    return "\n".join([f"| {what} | at | {' | '.join(found)} |\n|---|---|{'---|' * len(found)}", *lines])
+
+
+def _point(fault):
+    """Who stood still, or what was cut; and where."""
+    _, what, step, part, _ = fault
+    return (part if step or part == CENTRE else "a host") if what == "stopped" else what, step or "a random moment"
 
 
 def points_table(found):
@@ -150,8 +183,8 @@ WebSocket, which follows their twins; three movers have twins moved from host to
 the sixth time since its start (`EDGETWIN_FAILPOINT`), and is started again, mostly armed for the next point, so that some end while they still
 bring to an end what was left before. The database is killed while moves are held at a step. In one process, centre and hosts die together.
 
-| deployment | kills | acknowledged | lost | applied twice | violations | 95 % bound on a message's loss | moves | undone | recovery, median | worst |
-|---|---|---|---|---|---|---|---|---|---|---|
+| deployment | kills | {" | ".join(KEPT)} | recovery, median | worst |
+|---|---|{"---|" * len(KEPT)}---|---|
 {chr(10).join(kills_row(name, outcomes) for name, outcomes in record["kills"].items())}
 
 The checker (`tests/twin/checker.py`) compares what devices sent and were told with the logs in the end; besides, each twin must have exactly
@@ -162,12 +195,13 @@ until all processes are ready and linked again, those too that are started anew 
 The bound is 3/N, what 0 of N tells if messages are lost independently of each other; messages of one kill are not, so read it beside the
 bound for a kill, 3/{count} = {3 / count:.2g}. Without the fence, dedup or the hash the checker fails (`tests/twin/test_broken_moves.py`).
 
-**Stopped and cut off.** A host that has a part in a move at a step stands still (SIGSTOP) for 1.2 to 2.5 s, longer than its lease, and goes on; or,
-with centre, hosts and database each in a network namespace of its own, two of them are cut off from each other, in one direction or both, for .1 to
-2.5 s; or either at a random moment. The same checks.
+**Stopped and cut off.** When a move is at a step, its source, its destination or the centre stands still (SIGSTOP) for 1.2 to 2.5 s, longer than the
+lease of a host, and goes on; or, with centre, hosts and database each in a network namespace of its own, two of them are cut off from each other,
+in one direction or both, for .1 to 2.5 s; or either at a random moment. The same checks. Links lost: how often the centre took a host to be away.
+Taken over: twins of hosts that were away, which others of the database served then. Refused: writes that the store refused to hosts that had come
+back and had lost their twins.
 
-| deployment | faults | acknowledged | lost | applied twice | violations | 95 % bound on a message's loss | moves | undone |
-|---|---|---|---|---|---|---|---|---|
+{faults_head()}
 {faults_rows(record["stops"], "stops")}
 {faults_rows(record["partitions"], "cuts")}
 
@@ -179,7 +213,21 @@ nothing was heard of it for 1 s, or when its link closes and it does not come ba
 ## Kills by point
 
 {points_table(record["kills"])}
+
+## Stops and cuts by point
+
+{faults_table(record["stops"], "stopped")}
+
+{faults_table(record["partitions"], "cut off")}
 """
+
+
+def is_met(record):
+    """Whether nothing was lost, applied twice or otherwise wrong in a record, and twins were served again in time."""
+    outcomes = [one for part in ("kills", "stops", "partitions") for some in record[part].values() for one in some]
+    return not any(one["lost"] or one["twice"] or one["violations"] for one in outcomes) and all(
+        one[-1] <= SERVED_AGAIN_S for one in record["failovers"]
+    )
 
 
 def main(parts):
@@ -191,7 +239,8 @@ def main(parts):
             print(f"\n{part.__name__}: {(time.perf_counter() - began) / 60:.0f} minutes", file=sys.stderr)
             RECORD.write_text(json.dumps(record) + "\n", encoding="utf-8")
     PAGE.write_text(page(record), encoding="utf-8")
+    return is_met(record)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(0 if main(sys.argv[1:]) else 1)

@@ -32,7 +32,7 @@ class Deployment:
         machines = machines or {}
         self.data, self.address, self.edge = folder / "twins", address, edge
         store = () if address is None else ("--store", address)
-        inside = ["--empty-host"] if processes else [part for name in edge for part in ("--host", name)]
+        inside = ["--no-hosts"] if processes else [part for name in edge for part in ("--host", name)]
         self.centre = ServiceProcess(self.data, *store, *inside, program=program, machine=machines.get(CENTRE))
         self.members = {CENTRE: self.centre}
         if processes:

@@ -51,7 +51,7 @@ class Pair:
         self.to_host, self.to_centre = Wire(), Wire()
         self.centre_end = Connection(self.to_host.send, self.to_centre.receive)
         self.host_end = Connection(self.to_centre.send, self.to_host.receive)
-        self.remote = RemoteHost("edge-1", "http://127.0.0.1:1", "sqlite:edge-1", self.centre_end)
+        self.remote = RemoteHost("edge-1", "http://127.0.0.1:1", "sqlite:edge-1", "1", self.centre_end)
         self.front = Front(host, Gates(), "http://centre")
         self.teller = Teller(lambda: host.twins)
         self.obedience = Obedience(host, self.front, self.teller, self.host_end)

@@ -1,6 +1,7 @@
 """Hosts that only note what the coordinator asks of them, and fail where a test says so."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -78,7 +79,7 @@ class ScriptedHost:
 
 class Script:
     """Two hosts `a` and `b`, a directory where `a` has car-1, and a coordinator over them. unavailable: "method before" or "method after" of the
-    directory, how many times it fails so. told: all that was recorded."""
+    directory, how many times it fails so. slow_s: seconds that a method of it takes. told: all that was recorded."""
 
     def __init__(self, shared: bool = False, deadline_s: float = 5.0, tails: list[int] | None = None):
         self.calls: list[str] = []
@@ -87,6 +88,7 @@ class Script:
         self.tails = tails or [0]
         self.gone: set[str] = set()
         self.unavailable: dict[str, int] = {}
+        self.slow_s: dict[str, float] = {}
         self.told: list[Migration] = []
         self.places: list[tuple[Place, bool]] = []
         self.hosts = {name: ScriptedHost(name, self, "shared" if shared else name) for name in ("a", "b")}
@@ -116,6 +118,7 @@ class Script:
 
     def _trouble(self, method: str, when: str) -> None:
         self.calls += [f"directory.{method}"] if when == "before" else []
+        time.sleep(self.slow_s.get(method, 0.0) if when == "before" else 0.0)
         if self.unavailable.get(f"{method} {when}", 0):
             self.unavailable[f"{method} {when}"] -= 1
             raise StoreUnavailable("its server is away")

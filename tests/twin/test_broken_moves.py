@@ -3,7 +3,7 @@
 import pytest
 
 from twin.deployments import CENTRE, Deployment
-from twin.move_faults import stopped_at
+from twin.move_faults import HOST, Planned, stopped_at
 from twin.move_kills import Point, killed_at
 
 UNFENCED_FILE = """
@@ -85,7 +85,7 @@ def test_without_the_fence_of_the_database(tmp_path, server):
     def run(folder, seed):
         server.run("DROP SCHEMA IF EXISTS edgetwin CASCADE")
         deployment = Deployment(folder, server.address, processes=True, program=broken(folder, UNFENCED_DATABASE))
-        return stopped_at(deployment, ["", "", ""], seed=seed, settle_s=5)
+        return stopped_at(deployment, [Planned("", HOST)] * 6, seed=seed, settle_s=5)
 
     signs = ("do not follow", "its log", "was given to")
     assert is_found_out(tmp_path, run, lambda verdict: any(sign in one for one in verdict.violations for sign in signs))

@@ -95,8 +95,17 @@ def test_a_freeze_that_takes_longer_than_the_deadline_is_undone(call):
     script = Script(deadline_s=0.02)
     script.waits[call] = asyncio.Event()
     migration = script.run(migrate)
-    assert migration.outcome == "aborted: not verified within 0.02 s"
+    assert migration.outcome == "aborted: not committed within 0.02 s"
     assert script.changes()[-4:] == [call, *UNDONE] and script.place == SETTLED
+
+
+def test_a_commit_that_takes_longer_than_the_deadline_is_what_the_directory_says_it_is():
+    """The directory does one thing after the other: asked for the twin's place it has taken the commit by then."""
+    script = Script(deadline_s=0.05)
+    script.slow_s = {"commit": 0.1}
+    migration = script.run(migrate)
+    assert migration.outcome == "moved" and script.place == MOVED
+    assert "a.thaw" not in script.calls and "directory.abort" not in script.calls
 
 
 def test_the_deadline_does_not_count_the_copy_nor_what_follows_the_commit():
@@ -188,22 +197,61 @@ def test_a_source_that_misses_the_abort_is_told_when_it_is_back():
     assert script.told[-1].outcome == "aborted: hashes differ"
 
 
-@pytest.mark.parametrize(("call", "host"), [("b.activate", "b"), ("a.release", "a")])
-def test_who_is_away_after_the_commit_hears_of_it_when_back(call, host):
+def test_a_destination_that_is_away_after_the_commit_serves_the_twin_when_back():
     script = Script()
-    script.fails[call] = Away("gone")
+    script.fails["b.activate"] = Away("gone")
 
     async def work(script):
         migration = await migrate(script)
-        assert migration.outcome == f"waiting: {host}: gone" and not script.gates.is_closed("car-1")
+        assert migration.outcome == "waiting: b: gone" and not script.gates.is_closed("car-1")
         assert script.place == Place("car-1", "b", 2, "m0", None, "a")
-        assert "a.release" not in script.calls or host == "a", "the source forgets only once the destination serves"
-        del script.fails[call]
-        await script.coordinator.resolve(host)
+        assert "a.release" not in script.calls, "the source forgets only once the destination serves"
+        del script.fails["b.activate"]
+        await script.coordinator.resolve("b")
 
     script.run(work)
     assert script.told[-1].outcome == "moved" and script.place == MOVED
     assert "a.thaw" not in script.calls and "b.discard" not in script.calls
+
+
+@pytest.mark.parametrize(
+    ("call", "role", "ended"), [("a.release", "source", "moved"), ("b.discard", "destination", "aborted: no")]
+)
+def test_who_does_not_have_the_twin_holds_nothing_up_while_it_is_away_and_is_told_without_being_asked(call, role, ended):
+    """However long that is: the twin moves on meanwhile."""
+    script = Script()
+    host = call[0]
+    script.fails[call] = Away("gone")
+    if host == "b":
+        script.fails["b.verify"] = Refused(409, "no")
+
+    async def work(script):
+        migration = await migrate(script)
+        script.hosts[host].open = [OpenMove("car-1", "m0", role)]
+        script.gone.add(host)
+        assert migration.outcome == ended and not script.coordinator.is_moving("car-1")
+        assert script.place == (MOVED if ended == "moved" else SETTLED)
+        await asyncio.sleep(0.3)
+        assert script.calls.count(call) == 1
+        script.gone.discard(host)
+        script.fails.clear()
+        await script.until(lambda: script.calls.count(call) == 2)
+
+    script.run(work)
+
+
+def test_a_host_that_is_gone_for_good_is_told_nothing_any_more():
+    script = Script()
+    script.fails["a.release"] = Away("gone")
+
+    async def work(script):
+        await migrate(script)
+        script.coordinator.forget("a")
+        script.hosts["a"].open = [OpenMove("car-1", "m0", "source")]
+        await asyncio.sleep(0.3)
+
+    script.run(work)
+    assert script.calls.count("a.release") == 1
 
 
 def test_what_waits_is_tried_again_without_being_asked_and_not_hotly():

@@ -34,7 +34,7 @@ class Cluster:
 
     def __init__(self, folder, server):
         store = ("--store", server.address)
-        self.service = ServiceProcess(folder / "centre", "--empty-host", *store)
+        self.service = ServiceProcess(folder / "centre", "--no-hosts", *store)
         self.hosts = {name: HostProcess(name, self.service, folder / name, *store) for name in "abc"}
 
     def __enter__(self):

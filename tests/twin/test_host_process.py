@@ -25,7 +25,7 @@ from twin.service import HostProcess, ServiceProcess
 def running(tmp_path_factory):
     """A centre without edge hosts of its own, to which none but `edge` is linked."""
     folder = tmp_path_factory.mktemp("linked")
-    with ServiceProcess(folder / "centre", "--empty-host") as service, HostProcess("edge", service, folder / "edge") as host:
+    with ServiceProcess(folder / "centre", "--no-hosts") as service, HostProcess("edge", service, folder / "edge") as host:
         yield service, host
 
 
@@ -160,7 +160,7 @@ def test_a_device_follows_its_twin_and_loses_nothing(tmp_path):
 
 
 def test_a_host_killed_and_back(tmp_path):
-    with ServiceProcess(tmp_path / "centre", "--empty-host") as service, HostProcess("edge", service, tmp_path / "edge") as host:
+    with ServiceProcess(tmp_path / "centre", "--no-hosts") as service, HostProcess("edge", service, tmp_path / "edge") as host:
         enrol(service, "car")
         send(service, update("car", 1))
         host.kill()
@@ -180,7 +180,7 @@ def test_a_host_killed_and_back(tmp_path):
 
 
 def test_the_centre_killed_and_back(tmp_path):
-    service = ServiceProcess(tmp_path / "centre", "--empty-host")
+    service = ServiceProcess(tmp_path / "centre", "--no-hosts")
     with service, HostProcess("edge", service, tmp_path / "edge") as host:
 
         async def main():
@@ -203,7 +203,7 @@ def test_the_centre_killed_and_back(tmp_path):
 
 @pytest.mark.slow
 def test_a_centre_that_starts_before_its_hosts_says_that_twins_wait(tmp_path):
-    service = ServiceProcess(tmp_path / "centre", "--empty-host")
+    service = ServiceProcess(tmp_path / "centre", "--no-hosts")
     host = HostProcess("edge", service, tmp_path / "edge")
     with service:
         host.start()
@@ -312,7 +312,7 @@ def test_a_host_without_the_token_is_not_let_in(tmp_path):
     token, other = tmp_path / "token", tmp_path / "other"
     token.write_text("correct-horse-battery\n")
     other.write_text("incorrect-horse-battery\n")
-    with ServiceProcess(tmp_path / "centre", "--empty-host", "--token-file", str(token)) as service:
+    with ServiceProcess(tmp_path / "centre", "--no-hosts", "--token-file", str(token)) as service:
         for name, options in (("without", ()), ("with-another", ("--token-file", str(other)))):
             assert "does not accept the token" in refused_start(name, service, tmp_path / "edge", *options)
         host = HostProcess("edge", service, tmp_path / "edge", "--token-file", str(token))
@@ -324,7 +324,7 @@ def test_a_host_without_the_token_is_not_let_in(tmp_path):
                     async with asyncio.timeout(20):
                         ack = await car.report({"x_m": 1, "y_m": 1}, wait=True)
                     assert ack.status == "applied"
-                with pytest.raises(InvalidStatus, match="403"):
+                with pytest.raises(InvalidStatus, match="401"):
                     await plain_connect(f"ws://127.0.0.1:{host.port}/v1/stream?device=car")
 
             asyncio.run(main())

@@ -10,6 +10,7 @@ from edgetwin.twin.centre import Centre
 from edgetwin.twin.host import Host
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.messages import line_of
+from edgetwin.twin.moves import drain as drain_
 from edgetwin.twin.moves.directory import SQLiteDirectory
 from edgetwin.twin.moves.drain import Drain, drain
 from edgetwin.twin.moves.endpoint import Frozen
@@ -205,6 +206,59 @@ def test_a_drained_host_is_empty_and_gets_nothing_until_that_is_undone(tmp_path)
             await centre.cordon("north", False)
             await centre.enrol("car-31", "vehicle")
             assert centre.home("car-31").name == "north"
+
+    asyncio.run(main())
+
+
+def test_a_drain_ends_when_the_cordon_is_undone_or_nobody_takes_twins_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(drain_, "NOBODY_S", 0.3)
+
+    async def main():
+        async with centre_over(tmp_path) as centre:
+            for i in range(60):
+                await centre.enrol(f"car-{i}", "vehicle")
+            await centre.cordon("north")
+            state = Drain("north", 30)
+            draining = asyncio.create_task(drain(centre, state))
+            while state.moved < 3:
+                await asyncio.sleep(0.001)
+            await centre.cordon("north", False)
+            await draining
+            assert state.ended_early == "north is not cordoned any more" and 3 <= state.moved < 30 and state.kept == {}
+            for name in ("north", "south"):
+                await centre.cordon(name)
+            state = Drain("north", 20)
+            await drain(centre, state)
+            assert "no host that takes twins" in state.ended_early and (state.moved, state.kept, state.done) == (0, {}, True)
+
+    asyncio.run(main())
+
+
+def test_a_drain_waits_for_twins_that_are_on_their_way_to_the_host(tmp_path):
+    async def main():
+        async with centre_over(tmp_path) as centre:
+            await centre.enrol("car-1", "vehicle")
+            home = centre.home("car-1").name
+            other = {"north": "south", "south": "north"}[home]
+            stage, held = centre.hosts[other].endpoint.stage, asyncio.Event()
+
+            async def slow(parcel, move):
+                await held.wait()
+                await stage(parcel, move)
+
+            centre.hosts[other].endpoint.stage = slow
+            moving = asyncio.create_task(centre.migrate("car-1", other))
+            while not centre.expects(other):
+                await asyncio.sleep(0.001)
+            await centre.cordon(other)
+            state = Drain(other, 0)
+            draining = asyncio.create_task(drain(centre, state))
+            await asyncio.sleep(0.1)
+            assert not state.done
+            held.set()
+            assert (await moving).outcome == "moved"
+            await draining
+            assert (state.moved, state.total, state.kept) == (1, 1, {}) and centre.home("car-1").name == home
 
     asyncio.run(main())
 

@@ -65,7 +65,7 @@ def test_the_seeds_reach_what_they_are_to_reach():
         "no answer",
         "is away",
         "has hash",
-        "not verified within",
+        "not committed within",
         "earlier run of the centre",
         "directory is away",
     ):

@@ -1,10 +1,10 @@
-"""`edgetwin hosts`, `migrate`, `cordon` and `drain`: where twins live, decided by hand."""
+"""`edgetwin hosts`, `migrate`, `moves`, `cordon` and `drain`: where twins live, decided by hand."""
 
 import re
 import time
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from cyclopts import Parameter
 from rich.box import SIMPLE_HEAD
@@ -20,6 +20,8 @@ Url = Annotated[str, Parameter(help="Of the service.")]
 TokenFile = Annotated[Path | None, Parameter(help="File with the service's token.")]
 HERE = "http://127.0.0.1:8700"
 LOOK_EVERY_S = 0.2
+MOVE_S = 600.0
+"""How long an answer to a move is waited for: a long log takes a while to copy."""
 
 
 @app.command
@@ -30,16 +32,17 @@ def hosts(*, url: Url = HERE, token_file: TokenFile = None, json: Json = False) 
         print(dumped({"hosts": found}))
         return 0
     table = Table(box=SIMPLE_HEAD)
-    for name in ("host", "twins", "state", "waiting", "refused writes", "store", "devices reach it at"):
+    for name in ("host", "twins", "state", "waiting", "refused writes", "version", "store", "devices reach it at"):
         table.add_column(name, justify="right" if name in ("twins", "waiting", "refused writes") else "left")
     for host in found:
-        state = "here" if host["available"] else f"away: its twins {host.get('its_twins', 'wait for it')}"
+        state = "here" if host["available"] else f"away: its twins {host['its_twins']}"
         table.add_row(
             host["name"],
             f"{host['twins']:,}",
             f"{state}, cordoned" if host["cordoned"] else state,
             f"{host.get('pending', 0):,}",
             f"{host.get('fenced_writes', 0):,}",
+            host.get("version", ""),
             re.sub(r"(sqlite:.*):[0-9a-f]+", r"\1", host.get("store", "")),
             host.get("url") or "the service",
         )
@@ -58,17 +61,56 @@ def migrate(twin: str, host: str, *, url: Url = HERE, token_file: TokenFile = No
     host
         Where it shall live.
     """
-    move = _ask(url, token_file, "POST", f"/v1/twins/{quote(twin, safe='')}/migrate", {"host": host}, allowed=(409,))
+    path = f"/v1/twins/{quote(twin, safe='')}/migrate"
+    move = _ask(url, token_file, "POST", path, {"host": host}, allowed=(409,), timeout_s=MOVE_S)
     if json:
         print(dumped(move))
     elif move["outcome"] == "moved":
         print(
             f"{twin}: from {move['source']} to {move['destination']}, epoch {move['epoch'] + 1}, "
-            f"{move['entries']:,} log entries, not changed for {1000 * move['pause_s']:.1f} ms"
+            f"{move['entries']:,} log entries, not changed for {_milliseconds(move['pause_s'])} ms"
+        )
+    elif move["outcome"] == "waiting":
+        print(
+            f"{twin}: the move waits for {move['reason']}. The service goes on by itself; edgetwin moves {twin} shows how far it is"
         )
     else:
-        print(f"{twin}: {move['outcome']}: {move['reason']}")
+        print(f"{twin}: {move['outcome']}: {move['reason']}. It stays at {move['source']}")
     return 0 if move["outcome"] == "moved" else 1
+
+
+@app.command
+def moves(twin: str | None = None, *, limit: int = 20, url: Url = HERE, token_file: TokenFile = None, json: Json = False) -> None:
+    """Show the newest moves since the service started, with the step each is at or how it ended.
+
+    Parameters
+    ----------
+    twin
+        Of this twin only.
+    limit
+        How many at most.
+    """
+    asked = urlencode({"limit": limit} | ({} if twin is None else {"twin": twin}))
+    found = _ask(url, token_file, "GET", f"/v1/moves?{asked}")["moves"]
+    if json:
+        print(dumped({"moves": found}))
+        return
+    table = Table(box=SIMPLE_HEAD)
+    for name in ("twin", "from", "to", "epoch", "entries", "still, ms", "all, ms", "outcome"):
+        table.add_column(name, justify="right" if name in ("epoch", "entries", "still, ms", "all, ms") else "left")
+    for move in found:
+        said = f"at {move['step']}" if move["outcome"] is None else ": ".join(filter(None, (move["outcome"], move["reason"])))
+        table.add_row(
+            move["twin"],
+            move["source"],
+            move["destination"],
+            str(move["epoch"] + (move["outcome"] == "moved")),
+            f"{move['entries']:,}",
+            _milliseconds(move["pause_s"]),
+            _milliseconds(sum(move["seconds"].values())),
+            said,
+        )
+    console().print(table)
 
 
 @app.command
@@ -108,10 +150,18 @@ def drain(host: str, *, url: Url = HERE, token_file: TokenFile = None, json: Jso
         print(dumped(state))
     else:
         print(f"{host}: {state['moved']:,} of {state['total']:,} twins moved in {state['seconds']:.1f} s")
+        if state["ended_early"]:
+            print(f"  the rest stays: {state['ended_early']}")
         for twin, why in state["reasons"].items():
             print(f"  {twin} stays: {why}")
+        if state["kept"] > len(state["reasons"]):
+            print(f"  and {state['kept'] - len(state['reasons']):,} more")
     return 0 if state["moved"] == state["total"] else 1
 
 
-def _ask(url: str, token_file: Path | None, method: str, path: str, body: Any = None, allowed: tuple[int, ...] = ()) -> Any:
-    return ask(url, method, path, body, None if token_file is None else token_in(token_file), allowed)
+def _milliseconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{1000 * seconds:.1f}"
+
+
+def _ask(url: str, token_file: Path | None, method: str, path: str, body: Any = None, **how: Any) -> Any:
+    return ask(url, method, path, body, None if token_file is None else token_in(token_file), **how)

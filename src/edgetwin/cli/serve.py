@@ -15,7 +15,17 @@ LIVE = "pip install 'edgetwin[live]'"
 def serve(
     *,
     data: Annotated[Path, Parameter(help="Folder of the stores; made where there is none.")] = Path("edgetwin-twins"),
-    hosts: Annotated[list[str] | None, Parameter(name="--host", help="Name of an edge host; give one for each.")] = None,
+    hosts: Annotated[
+        list[str] | None,
+        Parameter(
+            name="--host",
+            negative="",
+            help="Name of an edge host in this process; give one for each. [default: edge-1 edge-2 edge-3]",
+        ),
+    ] = None,
+    no_hosts: Annotated[
+        bool, Parameter(negative="", help="No edge hosts in this process: they are processes of their own (`edgetwin host`).")
+    ] = False,
     store: Annotated[
         str, Parameter(help="sqlite: a file for each host; or postgresql://USER@HOST/DATABASE, which they share.")
     ] = "sqlite",
@@ -25,7 +35,7 @@ def serve(
     token_file: Annotated[Path | None, Parameter(help="File with the token that every request must carry.")] = None,
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Parameter(help="What is logged at least.")] = "info",
 ) -> None:
-    """Serve twins: a control centre and edge hosts in one process, over HTTP and WebSocket.
+    """Serve twins: a control centre and edge hosts in one process, over HTTP and WebSocket. Other hosts may link themselves to it at any time.
 
     Updates are acknowledged once they are on disk. Stops on ^C or SIGTERM after what is under way is answered.
     """
@@ -36,5 +46,7 @@ def serve(
         raise InputError(f"serve needs {error.name}: {LIVE}") from None
     token = None if token_file is None else token_in(token_file)
     host, port = serving.address(listen, token)
-    chosen = ["edge-1", "edge-2", "edge-3"] if hosts is None else hosts
+    if no_hosts and hosts:
+        raise InputError("--no-hosts and --host: one of them")
+    chosen = [] if no_hosts else hosts or ["edge-1", "edge-2", "edge-3"]
     serving.serve(serving.application(data, chosen, store, kinds or serving.DEFAULT_KINDS, nats, token), host, port, log_level)

@@ -16,9 +16,10 @@ from edgetwin.errors import InputError
 from edgetwin.twin import kinds as kinds_
 from edgetwin.twin.bus import Bus, LocalBus, desired_news
 from edgetwin.twin.host import Host
-from edgetwin.twin.hosted import Hosted
+from edgetwin.twin.hosted import Hosted, away
 from edgetwin.twin.kinds import Kind
 from edgetwin.twin.messages import NAME, Ack, Bad, arrival_in
+from edgetwin.twin.metrics import HOST_AVAILABLE
 from edgetwin.twin.moves.coordinator import Coordinator
 from edgetwin.twin.moves.endpoint import Away, Endpoint
 from edgetwin.twin.moves.gates import Gates
@@ -28,7 +29,7 @@ from edgetwin.twin.moves.place import Directory, Known, Place
 from edgetwin.twin.moves.reconcile import disagreement
 from edgetwin.twin.record import Twin
 from edgetwin.twin.refusal import Full, Refused
-from edgetwin.twin.stores.store import is_postgres
+from edgetwin.twin.stores.store import StoreUnavailable, is_postgres
 from edgetwin.twin.writer import Arrival
 
 log = structlog.get_logger("edgetwin.twin.centre")
@@ -60,6 +61,8 @@ class Centre:
 
     async def start(self) -> None:
         """Starts its hosts, and ends what was under way when it stopped."""
+        for name in self.known_hosts():
+            self._tell_of(name)
         for host in self._local:
             host.start()
         await self.moves.recover()
@@ -104,9 +107,13 @@ class Centre:
         host = self.hosts.get(self.homes.get(twin_id))
         return host.url if host is not None and host.available and twin_id in host.twins else None
 
+    def known(self, host: str) -> Known:
+        """What is known of a host, whether it is here or away."""
+        return self._known.get(host, Known(host))
+
     def is_cordoned(self, host: str) -> bool:
         """Whether a host gets no new twins."""
-        return host in self._known and self._known[host].cordoned
+        return self.known(host).cordoned
 
     def known_hosts(self) -> dict[str, int]:
         """All hosts that there are or were, each with how many twins it has, whether it is here or away."""
@@ -191,9 +198,13 @@ class Centre:
         """From now on a host gets no new twins, neither enrolled nor moved; or gets them again. Raises Refused for an unknown one."""
         if host not in self.known_hosts():
             raise Refused(404, f"host {host!r}: there are {', '.join(self.known_hosts())}")
-        known = self._known.get(host, Known(host))._replace(cordoned=cordoned)
-        await self._ask("know", known)
+        before, known = self.known(host), self.known(host)._replace(cordoned=cordoned)
         self._known[host] = known
+        try:
+            await self._ask("know", known)
+        except StoreUnavailable:
+            self._known[host] = before
+            raise
 
     async def forget(self, host: str) -> None:
         """Forgets a host that is gone for good. Raises Refused for one that is unknown, is here, or has twins."""
@@ -204,15 +215,18 @@ class Centre:
         if self.homes.counts[host]:
             raise Refused(409, f"host {host} has {self.homes.counts[host]} twins, which wait for it")
         await self._ask("forget", host)
+        self.moves.forget(host)
         self._known.pop(host, None)
         self.hosts.pop(host, None)
+        HOST_AVAILABLE.remove(host)
 
     async def join(self, host: Hosted, moving: Iterable[str]) -> None:
         """Takes in a host of another process, or takes it back. moving: ids of twins of which it has a part in a move."""
-        before = self._known.get(host.name, Known(host.name))
-        self._known[host.name] = before._replace(url=host.url)
+        self._known[host.name] = self.known(host.name)._replace(url=host.url)
         await self._ask("know", self._known[host.name])
+        self._tell_of(host.name)
         places = {place.twin: place for place in await self._ask("places")}
+        self._learn(places.values())
         found = disagreement(host.name, host.twins, moving, places)
         for twin_id in found.unplaced:
             place = await self._ask("enrol", twin_id, host.name, host.twins[twin_id].epoch)
@@ -246,6 +260,10 @@ class Centre:
         """Twins that live at a host."""
         return self.homes.at(host)
 
+    def expects(self, host: str) -> bool:
+        """Whether twins are on their way to a host."""
+        return self.moves.leads_to(host)
+
     def lives_at(self, twin_id: str, host: str) -> bool:
         """Whether a twin lives at a host."""
         return self.homes.get(twin_id) == host
@@ -276,11 +294,29 @@ class Centre:
         await asyncio.gather(*(host.close() for host in self.hosts.values()))
         self.directory.close()
 
+    async def can_decide(self) -> bool:
+        """Whether the directory can be read now."""
+        try:
+            await self._ask("hosts")
+        except StoreUnavailable:
+            return False
+        return True
+
     def _endpoint(self, name: str) -> Endpoint:
         host = self.hosts.get(name)
         if host is None or not host.available:
             raise Away(f"{name} is away")
         return host.endpoint
+
+    def _tell_of(self, name: str) -> None:
+        """Has metrics say from now on whether a host is here."""
+        HOST_AVAILABLE.labels(name).set_function(lambda: float((host := self.hosts.get(name)) is not None and host.available))
+
+    def _learn(self, places: Iterable[Place]) -> None:
+        """Puts right what is remembered of places that have just been read: an answer of the directory may have been lost."""
+        for place in places:
+            if self.homes.get(place.twin) != place.host and not self.moves.is_moving(place.twin):
+                self.homes.set(place.twin, place.host)
 
     def _placed(self, place: Place) -> None:
         """A move was decided: from now on messages go to the twin's new host."""
@@ -289,7 +325,7 @@ class Centre:
     def _host(self, name: str) -> Hosted:
         host = self.hosts.get(name)
         if host is None:
-            raise Full(f"{name} is away")
+            raise Full(away(name, self.own.endpoint.place))
         return host
 
     def _takes(self, name: str, home: Hosted, twin_id: str) -> Hosted:

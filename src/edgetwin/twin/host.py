@@ -4,6 +4,7 @@ Everything that changes a twin passes through the writer's queue, so a twin has 
 """
 
 import asyncio
+import importlib.metadata
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ class Host:
     """
 
     url: str | None = None
+    version = importlib.metadata.version("edgetwin")
 
     def __init__(
         self,
@@ -58,6 +60,8 @@ class Host:
         self._writer = Writer(self, max_pending)
         self._twins: dict[str, Twin] = {}
         self._elsewhere: set[str] = set()
+        self.shelved: set[str] = set()
+        """Twins of the store that are not served, since another host has them."""
         self.fenced_writes = 0
         self.endpoint = HostMoves(self)
         self.load()
@@ -108,9 +112,10 @@ class Host:
 
         def work() -> Twin:
             if twin.id not in self._twins:
-                if not self.store.create(twin):
+                there = self.store.create(twin)
+                if there is None:
                     raise Refused(421, f"{twin.id} is held by another host")
-                self.hold([twin])
+                self.hold([there])
             return self._twins[twin.id]
 
         there = await self.do(work)
@@ -131,13 +136,19 @@ class Host:
 
     async def shelve(self, ids: Iterable[str]) -> None:
         """Serves these no longer: another host has them. Nothing is taken away from the store."""
-        await self.do(lambda: self.drop(ids))
+
+        def work() -> None:
+            self.shelved.update(ids)
+            self.drop(ids)
+
+        await self.do(work)
 
     def set_aside(self, ids: Iterable[str]) -> None:
         """The same before the start, also of twins that are not here though they should be: their devices keep their data."""
         for twin_id in ids:
             self._elsewhere.add(twin_id)
-            self._twins.pop(twin_id, None)
+            if self._twins.pop(twin_id, None) is not None:
+                self.shelved.add(twin_id)
 
     async def desire(self, twin_id: str, changes: Mapping[str, Any], if_revision: int | None = None) -> Twin:
         """Changes the desired state, null taking a property away. Raises Refused where it is unknown, not allowed, or not at `if_revision`, Full."""
@@ -165,6 +176,8 @@ class Host:
             if not self.store.erase(twin_id):
                 raise Refused(421, f"{twin_id} is held by another host")
             self.drop([twin_id])
+            self.endpoint.forget([twin_id])
+            self.shelved.discard(twin_id)
             self._elsewhere.discard(twin_id)
             self._erased.add(digest(twin_id))
 
@@ -216,6 +229,7 @@ class Host:
         """From now on these are served here. In the writer's thread, once that is on disk."""
         for twin in twins:
             self._twins[twin.id] = twin
+            self.shelved.discard(twin.id)
             self._elsewhere.discard(twin.id)
             self._erased.discard(digest(twin.id))
         self.metrics.twins.set(len(self._twins))
@@ -232,7 +246,7 @@ class Host:
     def load(self) -> int:
         """Reads all from the store; how many twins there are. Raises StoreUnavailable."""
         before = set(self._twins)
-        self._twins = {twin.id: twin for twin in self.store.twins()}
+        self._twins = {twin.id: twin for twin in self.store.twins() if twin.id not in self.shelved}
         self._erased = self.store.erased()
         self.endpoint.load()
         self.metrics.twins.set(len(self._twins))

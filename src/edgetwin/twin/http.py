@@ -65,8 +65,9 @@ class Move(_Strict):
 
 
 class MovesPage(_Strict):
-    """The newest moves since the service started."""
+    """The newest moves since the service started, of a twin where one is given."""
 
+    twin: str | None = None
     limit: int = Field(100, ge=1, le=1000)
 
 
@@ -142,7 +143,7 @@ def app(service: Service, token: str | None = None) -> ASGIApp:
 
     @api.get("/v1/moves")
     async def moves(page: Annotated[MovesPage, Query()]) -> dict[str, Any]:
-        return {"moves": [views.move_fields(move) for move in centre.migrations.newest(page.limit)]}
+        return {"moves": [views.move_fields(move) for move in centre.migrations.newest(page.limit, page.twin)]}
 
     @api.get("/v1/hosts")
     async def hosts() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from edgetwin.twin import logs
 from edgetwin.twin.http import app
 from edgetwin.twin.kinds import DEFAULT_KINDS, read_kinds
 from edgetwin.twin.messages import NAME
-from edgetwin.twin.moves import failpoints
+from edgetwin.twin.moves import failpoints, tracing
 from edgetwin.twin.moves.directory import SQLiteDirectory
 from edgetwin.twin.moves.place import Directory
 from edgetwin.twin.service import Service
@@ -96,9 +96,10 @@ def address(listen: str, token: str | None) -> tuple[str, int]:
 
 def serve(application: ASGIApp, host: str, port: int, log_level: str = "info", bound: socket.socket | None = None) -> None:
     """Serves until SIGINT or SIGTERM; then takes no more, answers what is under way, and closes the stores. bound: a socket that is bound already.
-    Raises InputError for failpoints without sense."""
-    failpoints.arm()
+    Raises InputError for failpoints without sense, and where spans shall be sent without the extra for it."""
     logs.set_up(log_level)
+    failpoints.arm()
+    send_last_spans = tracing.set_up()
     gc.set_threshold(100_000, 50, 100)  # twins are no garbage: looking through them all at the usual rate costs pauses of 100 ms
     config = uvicorn.Config(
         application,
@@ -115,4 +116,7 @@ def serve(application: ASGIApp, host: str, port: int, log_level: str = "info", b
     )
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, lambda *_: None)  # the server raises anew what ended it; that is a good end
-    uvicorn.Server(config).run(None if bound is None else [bound])
+    try:
+        uvicorn.Server(config).run(None if bound is None else [bound])
+    finally:
+        send_last_spans()

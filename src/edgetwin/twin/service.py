@@ -4,7 +4,6 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +115,7 @@ class Service:
         """All hosts, here or away."""
         centre = self.centre
         return [
-            views.host_fields(name, centre.hosts.get(name), twins, centre.is_cordoned(name))
+            views.host_fields(centre.known(name), centre.hosts.get(name), twins, centre.own.endpoint.place)
             for name, twins in centre.known_hosts().items()
         ]
 
@@ -176,7 +175,7 @@ class Service:
     def _views(self, twins: Sequence[Twin]) -> list[dict[str, Any]]:
         now_s = self._clock()
         forecasts = silence.forecasts(twins, self.centre.kinds, now_s)
-        return [views.twin_fields(twin, self.centre.home(twin.id).name, now_s, forecasts.get(twin.id)) for twin in twins]
+        return [views.twin_fields(twin, self.centre.home(twin.id), now_s, forecasts.get(twin.id)) for twin in twins]
 
     def _heard_from(self, host: str) -> Callable[[Sequence[Twin]], None]:
         def heard(twins: Sequence[Twin]) -> None:
@@ -193,7 +192,7 @@ class Service:
         """Lets service twins count silent devices where they are forecast to be."""
         while True:
             await asyncio.sleep(CARRY_EVERY_S)
-            for host in self.centre.hosts.values():
+            for host in list(self.centre.hosts.values()):
                 ids = list(host.twins)
                 for begin in range(0, len(ids), CARRIED_AT_ONCE):
                     now_s = self._clock()
@@ -221,8 +220,12 @@ class Service:
     async def _look_after(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            with suppress(StoreUnavailable):
+            try:
                 await self.centre.look_after()
+            except StoreUnavailable:
+                continue
+            except Exception:
+                log.exception("twins could not be looked after")
 
     async def _trim(self) -> None:
         while True:

@@ -2,18 +2,20 @@
 
 from typing import Any
 
-from edgetwin.twin.hosted import Hosted
+from edgetwin.twin.hosted import Hosted, become_of_twins
 from edgetwin.twin.messages import Quarantined
 from edgetwin.twin.moves.migration import Migration
+from edgetwin.twin.moves.place import Known
 from edgetwin.twin.record import Entry, Twin
-from edgetwin.twin.stores.store import is_postgres
 
 
-def twin_fields(twin: Twin, host: str, now_s: float, forecast: Any | None = None) -> dict[str, Any]:
-    """A twin with its age of information: seconds since its last applied message was measured, None before the first."""
+def twin_fields(twin: Twin, host: Hosted, now_s: float, forecast: Any | None = None) -> dict[str, Any]:
+    """A twin with its age of information: seconds since its last applied message was measured, None before the first. available: whether its host can
+    be reached and can write; the twin is shown as last heard of where not."""
     fields = {name: value for name, value in twin._asdict().items() if name != "model"}
     age_s = max(now_s - twin.measured_s, 0.0) if twin.revision else None
-    return {**fields, "host": host, "age_s": age_s, "forecast": None if forecast is None else forecast._asdict()}
+    told = None if forecast is None else forecast._asdict()
+    return {**fields, "host": host.name, "available": host.available, "age_s": age_s, "forecast": told}
 
 
 def entry_fields(entry: Entry) -> dict[str, Any]:
@@ -21,16 +23,15 @@ def entry_fields(entry: Entry) -> dict[str, Any]:
     return {name: value for name, value in entry._asdict().items() if name != "twin"}
 
 
-def host_fields(name: str, host: Hosted | None, twins: int, cordoned: bool) -> dict[str, Any]:
-    """A host: how many twins live there, whether it can be reached and can write, what waits there; and what becomes of its twins while it cannot."""
+def host_fields(known: Known, host: Hosted | None, twins: int, store: str) -> dict[str, Any]:
+    """A host: how many twins live there, whether it can be reached and can write, what waits there; and what becomes of its twins while it cannot.
+    store: the centre's."""
     here = host is not None and host.available
-    fields = {"name": name, "twins": twins, "available": here, "cordoned": cordoned}
+    fields = {"name": known.name, "twins": twins, "available": here, "cordoned": known.cordoned, "url": known.url}
     if host is not None:
-        store = host.endpoint.place
-        fields |= {"url": host.url, "store": store, "pending": host.pending, "fenced_writes": host.fenced_writes}
-        if not here:
-            fields["its_twins"] = "go to other hosts of its database" if is_postgres(store) else "wait for it"
-    return fields
+        fields |= {"url": host.url, "store": host.endpoint.place, "version": host.version}
+        fields |= {"pending": host.pending, "fenced_writes": host.fenced_writes}
+    return fields if here else {**fields, "its_twins": become_of_twins(store)}
 
 
 def move_fields(move: Migration) -> dict[str, Any]:

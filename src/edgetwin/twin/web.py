@@ -70,7 +70,7 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 
 def said(status: int, message: str, retry: bool = False) -> JSONResponse:
-    """An error as an answer."""
+    """An error as an answer, to a WebSocket that is not opened as well."""
     return JSONResponse({"error": message}, status, {"Retry-After": RETRY_AFTER_S} if retry else None)
 
 
@@ -139,7 +139,7 @@ class Guarded:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         guarded = scope["type"] in ("http", "websocket") and scope["path"] not in self.OPEN
         if guarded and not hmac.compare_digest(_header(scope, b"authorization"), self._expected):
-            await _turn_away(401, "Authorization: Bearer TOKEN, as in the service's token file", scope, receive, send)
+            await said(401, "Authorization: Bearer TOKEN, as in the service's token file")(scope, receive, send)
             return
         await self._inner(scope, receive, send)
 
@@ -156,18 +156,11 @@ class Local:
         if scope["type"] in ("http", "websocket"):
             host, origin = _header(scope, b"host").decode("latin-1"), _header(scope, b"origin").decode("latin-1")
             if re.sub(r":\d*$", "", host.lower()) not in self.NAMES or origin and origin.partition("://")[2] != host:
-                said = f"asked as {host!r}, from {origin or 'nowhere'!r}: without a token only {', '.join(self.NAMES)}, and no other site's pages"
-                await _turn_away(403, said, scope, receive, send)
+                why = f"asked as {host!r}, from {origin or 'nowhere'!r}: without a token only {', '.join(self.NAMES)}, and no other site's pages"
+                await said(403, why)(scope, receive, send)
                 return
         await self._inner(scope, receive, send)
 
 
 def _header(scope: Scope, name: bytes) -> bytes:
     return dict(scope["headers"]).get(name, b"")
-
-
-async def _turn_away(status: int, message: str, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "http":
-        await said(status, message)(scope, receive, send)
-    else:
-        await send({"type": "websocket.close", "code": 4000 + status, "reason": message[:120]})

@@ -21,6 +21,9 @@ class MemoryDirectory:
         self.trouble("places", "before")
         return list(self.rows.values())
 
+    def open_places(self) -> list[Place]:
+        return [place for place in self.places() if place.move is not None]
+
     def place(self, twin: str) -> Place | None:
         self.trouble("place", "before")
         return self.rows.get(twin)

@@ -95,12 +95,12 @@ class MemoryStore:
         return twin.id in self.disk.leaving
 
     @on_disk
-    def create(self, twin: Twin) -> bool:
+    def create(self, twin: Twin) -> Twin | None:
         while self._shortened(twin.id):
             pass
         self.disk.twins.setdefault(twin.id, twin)
         self.disk.erased.discard(digest(twin.id))
-        return self.disk.owners.setdefault(twin.id, self.host) == self.host
+        return self.disk.twins[twin.id] if self.disk.owners.setdefault(twin.id, self.host) == self.host else None
 
     @on_disk
     def erase(self, twin: str) -> bool:

@@ -40,7 +40,7 @@ PAUSE_S = (0.1, 10.0)
 START_S = 5.0
 """How long a device waits at its start for the service; then it measures on and keeps what it reports."""
 CLOSE_S = 10.0
-UNKNOWN_DEVICE, NOT_ALLOWED, MOVED = 4404, 4401, 4307
+UNKNOWN_DEVICE, MOVED = 4404, 4307
 REDIRECT = 307
 
 log = logging.getLogger("edgetwin.twin.devices.client")
@@ -200,8 +200,10 @@ class Device:
                 with suppress(OSError):
                     await self._heed(closed)
             except InvalidStatus as refused:
-                if refused.response.status_code in (401, 403):
+                if refused.response.status_code == 401:
                     raise InputError(f"{self.name}: {self._url} does not accept its token") from None
+                if refused.response.status_code == 403:
+                    raise InputError(f"{self.name}: {self._url}: {_said(bytes(refused.response.body or b''))}") from None
             except (OSError, WebSocketException, TimeoutError) as away:
                 log.debug("%s: no connection: %s", self.name, away)
             await asyncio.sleep(pause_s * random.uniform(0.5, 1))
@@ -224,7 +226,7 @@ class Device:
     async def _heed(self, closed: ConnectionClosed) -> None:
         """Enrols the device where the service does not know it, once at the start: a device that was erased later stays so."""
         code, reason = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd is not None else (0, "")
-        if code == NOT_ALLOWED or code == UNKNOWN_DEVICE and (self._known or self._kind is None):
+        if code == UNKNOWN_DEVICE and (self._known or self._kind is None):
             raise InputError(f"{self.name}: {reason or 'refused'}")
         if code == UNKNOWN_DEVICE:
             await asyncio.to_thread(self._enrol)

@@ -1,6 +1,7 @@
 """Who of the host processes is here: takes in those that come, and has others serve the twins of one that stays away."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -17,6 +18,8 @@ from edgetwin.twin.stores.store import StoreUnavailable, is_postgres
 COMING_S = 3 * LEASE_S
 """How long hosts of before may take to come to a centre that has started."""
 AGAIN_S = 0.5
+UNABLE_S = 5 * LEASE_S
+"""How long a host may be unable to write to the database that it shares with others, while the centre can, before these serve its twins."""
 TOLD_AT_ONCE = 500
 
 log = structlog.get_logger("edgetwin.twin.link")
@@ -28,20 +31,25 @@ class Attendance:
     def __init__(self, centre: Centre, heard_from: Callable[[str], Callable[[Sequence[Twin]], None]]):
         self._centre, self._heard_from = centre, heard_from
         self._place = centre.own.endpoint.place
-        self.door = Door(list(centre.hosts), centre.kinds, self._place, self._joined, self._left)
+        self._own = list(centre.hosts)
+        self.door = Door(self._own, centre.kinds, self._place, self._joined, self._left)
         self._waits: dict[str, asyncio.Task] = {}
+        self._watching: asyncio.Task | None = None
 
     def start(self) -> None:
         """Expects the hosts of before."""
+        if is_postgres(self._place):
+            self._watching = asyncio.create_task(self._watch())
         for name in self._centre.known_hosts():
             if name not in self._centre.hosts:
                 self._expect(name, COMING_S)
 
     async def close(self) -> None:
         """Expects nobody any more."""
-        for wait in self._waits.values():
-            wait.cancel()
-        await asyncio.gather(*self._waits.values(), return_exceptions=True)
+        tasks = [*self._waits.values(), *([self._watching] if self._watching is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _joined(self, remote: RemoteHost) -> None:
         moving = {move.twin for move in await remote.endpoint.open_moves()}
@@ -61,6 +69,25 @@ class Attendance:
         if (before := self._waits.pop(name, None)) is not None:
             before.cancel()
         self._waits[name] = asyncio.create_task(self._replace(name, grace_s))
+
+    async def _watch(self) -> None:
+        """Ends the link of a host that cannot write to the database although the centre can; and expects whoever is not here and has twins, which may
+        have been given to it when nobody expected it any more."""
+        since_s: dict[str, float] = {}
+        while True:
+            await asyncio.sleep(LEASE_S / 2)
+            unable = [remote for remote in self.door.hosts.values() if not remote.can_write]
+            if unable and not await self._centre.can_decide():
+                unable = []
+            now_s = time.monotonic()
+            since_s = {remote.name: since_s.get(remote.name, now_s) for remote in unable}
+            for remote in unable:
+                if now_s - since_s[remote.name] >= UNABLE_S:
+                    remote.unwanted.set()
+            for name, twins in self._centre.known_hosts().items():
+                waits = self._waits.get(name)
+                if twins and name not in self._own and name not in self.door.hosts and (waits is None or waits.done()):
+                    self._expect(name, LEASE_S)
 
     async def _replace(self, name: str, grace_s: float) -> None:
         """Has others serve a host's twins unless it comes back, however long that takes."""

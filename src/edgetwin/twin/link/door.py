@@ -18,6 +18,7 @@ from edgetwin.twin.link.remote_host import RemoteHost
 
 OFFER_S = 5.0
 """How long a host may take to make its offer."""
+CLOSE_S = 1.0
 REFUSED, GARBLED = 4409, 4400
 
 log = structlog.get_logger("edgetwin.twin.link")
@@ -89,7 +90,7 @@ class Door:
 
     async def _serve(self, socket: WebSocket, offer: Offer) -> None:
         connection = Connection(socket.send_bytes, lambda: _frame_of(socket))
-        remote = self._there[offer.name] = RemoteHost(offer.name, offer.url, offer.place, connection)
+        remote = self._there[offer.name] = RemoteHost(offer.name, offer.url, offer.place, offer.version, connection)
         why, code = "", 1001
         try:
             log.info("a host has come", host=offer.name, url=offer.url, place=offer.place, version=offer.version)
@@ -105,17 +106,19 @@ class Door:
         finally:
             remote.end()
             log.warning("a host is away", host=offer.name, error=why)
-            with suppress(RuntimeError, OSError, WebSocketDisconnect):
-                await socket.close(code, why[:120])
             del self._there[offer.name]
             self._left(remote)
+            with suppress(RuntimeError, OSError, WebSocketDisconnect, TimeoutError):
+                async with asyncio.timeout(CLOSE_S):  # what waits to be sent to a host that is cut off may wait for ever
+                    await socket.close(code, why[:120])
 
     async def _join(self, connection: Connection, remote: RemoteHost) -> None:
         await remote.listed.wait()
         await self._joined(remote)
         connection.post({"joined": True})
         log.info("a host is here", host=remote.name, twins=len(remote.twins))
-        await asyncio.Event().wait()
+        await remote.unwanted.wait()
+        raise Broken("it cannot write to the database, and the centre can")
 
 
 async def _take(connection: Connection, remote: RemoteHost) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import structlog
 
 from edgetwin.twin.centre import Centre
+from edgetwin.twin.metrics import FAILED_OVER
 from edgetwin.twin.refusal import Full
 from edgetwin.twin.stores.store import is_postgres
 
@@ -19,6 +20,7 @@ async def fail_over(centre: Centre, lost: str) -> bool:
         if not able:
             raise Full("there is no other host of its database that takes twins now")
         if places := await centre.give(lost, shares(twins, able)):
+            FAILED_OVER.labels(lost).inc(len(places))
             by = sorted({place.host for place in places})
             log.warning("twins of a host that is away are served by others", host=lost, twins=len(places), by=by)
     for name in able:

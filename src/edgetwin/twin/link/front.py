@@ -25,10 +25,21 @@ class Front:
         self.gates = gates
         self._host, self._centre = host, centre
         self._telling: set[asyncio.Task] = set()
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Sends all devices to the centre from now on: other hosts may serve their twins, and this one cannot know."""
+        if not self._is_closed:
+            self._is_closed = True
+            self.left(list(self._host.twins))
+
+    def open(self) -> None:
+        """Serves the devices of its twins again."""
+        self._is_closed = False
 
     def twin(self, twin_id: str) -> Twin:
         """A twin that the host holds. Raises Refused."""
-        if twin_id not in self._host.twins:
+        if self._is_closed or twin_id not in self._host.twins:
             raise Refused(ELSEWHERE, f"twin {twin_id!r}: not here; ask {self._centre}")
         return self._host.twins[twin_id]
 
@@ -61,7 +72,7 @@ class Front:
     async def _taken(self, gate: str | None, arrivals: Sequence[tuple[Arrival, bytes]]) -> list[Ack]:
         if gate is not None:
             await self.gates.passed(gate)
-        held = self._host.twins
+        held = {} if self._is_closed else self._host.twins
         here = [place for place, (one, _) in enumerate(arrivals) if one.device is None or one.device in held]
         acks = [Ack("retry", one.device, one.boot_id, one.seq, None, "moved", f"ask {self._centre}") for one, _ in arrivals]
         try:

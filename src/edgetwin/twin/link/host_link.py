@@ -5,6 +5,7 @@ later, and asks again.
 """
 
 import asyncio
+import json
 import random
 import time
 from contextlib import suppress
@@ -65,6 +66,8 @@ class HostLink:
                 why, pause_s = f"{type(error).__name__}: {error}", REFUSED_PAUSE_S
                 log.exception("the link failed", host=self._host.name)
             self._teller.part()
+            if self._shared and not self._host.available:
+                self._front.close()
             if not self.why:
                 pause_s = min(pause_s, PAUSE_S[0])
             if why != self.why:
@@ -74,6 +77,8 @@ class HostLink:
             pause_s = min(2 * pause_s, PAUSE_S[1])
 
     async def _once(self) -> None:
+        if self._shared and not self._host.available:
+            raise Full("the database cannot be written to")
         try:
             async with connect(
                 self._address,
@@ -87,7 +92,7 @@ class HostLink:
             ) as socket:
                 await self._serve(socket)
         except InvalidStatus as refused:
-            raise _turned_away(self._address, refused.response.status_code) from None
+            raise _turned_away(self._address, refused.response.status_code, bytes(refused.response.body or b"")) from None
 
     async def _serve(self, socket: ClientConnection) -> None:
         connection = Connection(socket.send, lambda: _frame_of(socket))
@@ -114,6 +119,7 @@ class HostLink:
             async for head, body in messages:
                 if "joined" in head:
                     self._was_in, self.why = True, ""
+                    self._front.open()
                     log.info("linked to the centre", host=self._host.name, centre=self._address, twins=len(self._host.twins))
                 else:
                     await obedience.hear(head, body)
@@ -128,12 +134,23 @@ async def _frame_of(socket: ClientConnection) -> bytes:
     return frame if isinstance(frame, bytes) else b""
 
 
-def _turned_away(address: str, status: int) -> Exception:
-    if status in (401, 403):
+def _turned_away(address: str, status: int, body: bytes) -> Exception:
+    """What a link that was not opened means."""
+    if status == 401:
         return Unwelcome(f"{address} does not accept the token: give the host the centre's --token-file")
-    if status == 404:
-        return Unwelcome(f"{address}: no centre that hosts can be linked to; run the same edgetwin on both sides")
+    if said := _error_in(body):
+        return Unwelcome(f"{address}: {said}")
+    if status in (403, 404):
+        return Unwelcome(f"{address}: not a control centre of this version that hosts can be linked to (status {status})")
     return OSError(f"{address} answered with status {status}")
+
+
+def _error_in(body: bytes) -> str:
+    """The line in an answer of edgetwin, empty where it is none of one."""
+    try:
+        return str(json.loads(body)["error"])[:500]
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _welcome(head: dict[str, Any]) -> None:

@@ -108,7 +108,7 @@ def application(made: HostProcess) -> Starlette:
             raise Refused(422, f"{unknown[:50]}: only the centre knows a twin's history")
         there, now_s = front.twin(request.path_params["twin_id"]), time.time()
         forecast = silence.forecasts([there], made.kinds, now_s).get(there.id)
-        return JSONResponse(views.twin_fields(there, host.name, now_s, forecast))
+        return JSONResponse(views.twin_fields(there, host, now_s, forecast))
 
     async def ready(_: Request) -> Response:
         fields = {"host": host.name, "twins": len(host.twins), "centre": made.link.why or "linked"}
@@ -164,8 +164,13 @@ def run(
 
 
 def _check_url(what: str, url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
+    try:
+        parts = urlsplit(url)
+        made = parts.scheme in ("http", "https") and parts.hostname and parts.path in ("", "/") and not parts.query
+        fits = made and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits:
         raise InputError(f"{what} {url!r}: http://HOST:PORT or https://HOST:PORT")
 
 

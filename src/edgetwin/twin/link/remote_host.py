@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from edgetwin.twin.host import KEPT_BYTES
+from edgetwin.twin.hosted import away
 from edgetwin.twin.link import calls
 from edgetwin.twin.link.calls import CALLS, Call
 from edgetwin.twin.link.connection import Connection, Parts
@@ -38,15 +39,17 @@ class RemoteHost:
 
     url: str | None
 
-    def __init__(self, name: str, url: str, place: str, connection: Connection):
-        self.name, self.url, self.place = name, url, place
+    def __init__(self, name: str, url: str, place: str, version: str, connection: Connection):
+        self.name, self.url, self.place, self.version = name, url, place, version
         self.changed: Callable[[Sequence[Twin]], None] = lambda twins: None
         self.listed = asyncio.Event()
         self._endpoint = RemoteEndpoint(name, place, self.call)
         self.fenced_writes = 0
         """Of the host's process so far: what the store refused since the twin had been given to another."""
         self.was_silent = False
-        """Whether the link was given up because nothing was heard for the lease, and not closed."""
+        """Whether the link was given up by the centre, since nothing was heard for the lease say, and not closed by the host."""
+        self.unwanted = asyncio.Event()
+        """Once set, the centre ends the link."""
         self._connection = connection
         self._twins: dict[str, Twin] = {}
         self._can_write, self._waits_there, self._sent = True, 0, 0
@@ -58,6 +61,11 @@ class RemoteHost:
     def is_here(self) -> bool:
         """Whether its link stands."""
         return self._connection.is_open
+
+    @property
+    def can_write(self) -> bool:
+        """Whether its store can be written to, as last heard of."""
+        return self._can_write
 
     @property
     def available(self) -> bool:
@@ -83,7 +91,7 @@ class RemoteHost:
         """Sends messages at once; the future has their acknowledgements, or Full where none came. Raises Full."""
         connection = self._connection
         if not self.available:
-            raise Full(f"{self.name} is away" if not self.is_here else f"{self.name} cannot write now")
+            raise Full(away(self.name, self.place) if not self.is_here else f"{self.name} cannot write now")
         size = sum(len(line) for _, line in arrivals)
         too_much = self._sent + len(arrivals) > MAX_PENDING or connection.waiting_bytes + size > MAX_WAITING_BYTES
         if self._sent and too_much:

@@ -17,13 +17,13 @@ from edgetwin.twin.moves.gates import Gates
 from edgetwin.twin.moves.migration import Migration, Sink
 from edgetwin.twin.moves.parcel import canonical
 from edgetwin.twin.moves.place import Directory, Place
-from edgetwin.twin.moves.run import Run, left_by
+from edgetwin.twin.moves.run import RETRY_AT_MOST_S, RETRY_S, Run, left_by
 from edgetwin.twin.record import Entry, Twin
 from edgetwin.twin.refusal import Refused
 from edgetwin.twin.stores.store import StoreUnavailable
 
 DEADLINE_S = 0.5
-"""From asking for the freeze to the commit; a move that takes longer is undone."""
+"""From asking for the freeze to the answer to the commit; then the move is given up, and undone unless the directory has taken the commit."""
 SMALL_TAIL = 100
 """Entries that are few enough to be sent while the twin is frozen."""
 MAX_TAILS = 5
@@ -55,6 +55,9 @@ class Coordinator:
         self._runs: dict[str, Run] = {}
         """Open moves by twin."""
         self._beginning: set[str] = set()
+        self._owing: set[str] = set()
+        """Hosts that have not heard of the end of moves that have ended."""
+        self._repaying = False
         self._tasks: set[asyncio.Task] = set()
 
     async def ask(self, what: Callable[..., Any], *values: Any) -> Any:
@@ -65,8 +68,17 @@ class Coordinator:
         """Whether a move of the twin has not ended."""
         return twin in self._runs or twin in self._beginning
 
+    def leads_to(self, host: str) -> bool:
+        """Whether a move to a host is under way."""
+        return any(run.destination == host and run.is_driven for run in self._runs.values())
+
+    def forget(self, host: str) -> None:
+        """Tells a host nothing any more: it is gone for good."""
+        self._owing.discard(host)
+
     async def migrate(self, twin: Twin, destination: str) -> Migration:
-        """Moves a twin; returns when it has moved, when the move was undone, or when it waits for somebody to come back.
+        """Moves a twin; returns when it has moved, when the move was undone, or when it waits for the twin's host or the directory to come back. Who
+        else has not heard of its end is told later.
 
         A caller that is cancelled does not stop the move. Raises Refused, with nothing changed, where it cannot begin.
         """
@@ -78,8 +90,8 @@ class Coordinator:
     async def recover(self) -> None:
         """Ends all moves that the directory has open and nobody drives, as after a start of the centre. May be called at any time. Raises
         StoreUnavailable where the directory cannot be read."""
-        for place in await self.ask(self._directory.places):
-            if place.move is not None and place.twin not in self._runs:
+        for place in await self.ask(self._directory.open_places):
+            if place.twin not in self._runs:
                 await self._end(self._run(left_by(place, self._clock())))
 
     async def resolve(self, host: str) -> None:
@@ -122,7 +134,7 @@ class Coordinator:
         try:
             await self._up_to_commit(run, twin)
         except TimeoutError:
-            run.reason = f"not verified within {self._deadline_s:g} s"
+            run.reason = f"not committed within {self._deadline_s:g} s"
         except Exception as error:
             run.reason = str(error) or type(error).__name__
         await self._end(run)
@@ -167,10 +179,10 @@ class Coordinator:
                 frozen = await self._at(run.source).freeze(run.twin, run.id, run.destination)
             async with run.step("verify"):
                 await self._at(run.destination).verify(frozen, run.id)
-        run.last = frozen.tail.entries
-        async with run.step("commit"):
-            if await self.ask(self._directory.commit, run.twin, run.id) is None:
-                raise Refused(409, f"the directory gave {run.twin} to another")
+            run.last = frozen.tail.entries
+            async with run.step("commit"):
+                if await self.ask(self._directory.commit, run.twin, run.id) is None:
+                    raise Refused(409, f"the directory gave {run.twin} to another")
 
     async def _copy(self, run: Run) -> None:
         """Copies the twin as it is served, until little is left."""
@@ -237,26 +249,53 @@ class Coordinator:
         await self._count(run, run.last)
         run.last = []
         async with run.step("release"):
-            run.needs = run.source
-            await self._at(run.source).release(run.twin, run.id)
+            try:
+                await self._at(run.source).release(run.twin, run.id)
+            except Exception:
+                self._owe(run.source)
             run.needs = "the directory"
             await self.ask(self._directory.release, run.twin, run.id)
         run.note(outcome="moved")
 
     async def _undo(self, run: Run, place: Place | None) -> None:
-        """Ends a move that the directory has not open any more: undone, or carried through or overtaken before this was asked."""
-        missed = []
+        """Ends a move that the directory has not open any more: undone, or carried through or overtaken before this was asked. The twin's host has to
+        hear of it, so that it serves the twin."""
+        missed = None
         told = [OpenMove(run.twin, run.id, "source"), OpenMove(run.twin, run.id, "destination")]
         for host, part in zip((run.source, run.destination), told, strict=True):
             try:
                 await self._verdict(host, part, place)
             except Exception as error:
-                run.needs = host
-                missed.append(error)
-        if missed:
-            raise missed[0]
+                if place is None or place.host != host:
+                    self._owe(host)
+                else:
+                    run.needs, missed = host, error
+        if missed is not None:
+            raise missed
         has_moved = place is not None and place.epoch > run.epoch and place.host == run.destination
         run.note(outcome="moved" if has_moved else f"aborted: {run.reason}")
+
+    def _owe(self, host: str) -> None:
+        """Has a host be told later of the end of its moves."""
+        self._owing.add(host)
+        if not self._repaying:
+            self._repaying = True
+            self._started(self._repay())
+
+    async def _repay(self) -> None:
+        pause_s = RETRY_S
+        try:
+            while self._owing:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, RETRY_AT_MOST_S)
+                for host in list(self._owing):
+                    self._owing.discard(host)
+                    try:
+                        await self.resolve(host)
+                    except Exception:
+                        self._owing.add(host)
+        finally:
+            self._repaying = False
 
     async def _tell(self, host: str, part: OpenMove) -> None:
         """Ends a host's part in a move that nobody drives."""

@@ -50,6 +50,10 @@ class SQLiteDirectory:
         with self._run(f"SELECT {COLUMNS} FROM places") as found:
             return [Place(*row) for row in found]
 
+    def open_places(self) -> list[Place]:
+        with self._run(f"SELECT {COLUMNS} FROM places WHERE move IS NOT NULL") as found:
+            return [Place(*row) for row in found]
+
     def place(self, twin: str) -> Place | None:
         with self._run(f"SELECT {COLUMNS} FROM places WHERE twin = ?", twin) as found:
             return next((Place(*row) for row in found), None)

@@ -67,10 +67,10 @@ class HostMoves:
                 followed.new.append(entry)
 
     def forget(self, ids: Iterable[str]) -> None:
-        """Ends moves of twins that another host has taken. In the writer's thread."""
+        """Ends moves of twins that another host has taken, or that were erased. In the writer's thread."""
         for twin in ids:
-            self.frozen.pop(twin, None)
-            self.followed.pop(twin, None)
+            for moves in (self.frozen, self.followed, self._copied):
+                moves.pop(twin, None)
 
     @_between_failpoints
     async def reserve(self, twin: Twin, move: str) -> None:
@@ -110,11 +110,24 @@ class HostMoves:
         if (before := self._copied.get(twin.id)) is not None and before.move == move:
             return
 
+        def make_room() -> bool:
+            """Takes away an old copy that is not served, which would be in the way."""
+            self._still_open(move)
+            if twin.id not in self._host.shelved:
+                return False
+            self._host.store.freeze(twin.id, move)
+            if self._host.store.release(twin.id, move):
+                return True
+            self._host.shelved.discard(twin.id)
+            return False
+
         def begin_anew() -> None:
             self._still_open(move)
             self._copied.pop(twin.id, None)
             self._host.store.stage(Parcel(twin, base, entries[:PART]), move)
 
+        while await self._do(make_room):
+            pass
         try:
             await self._do(begin_anew)
         except Conflict as conflict:

@@ -1,12 +1,13 @@
 """What is seen of a move: where it is, what it carried, how long the twin stood still, and how it ended."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 import structlog
 
-from edgetwin.twin.metrics import MIGRATION_PAUSE, MIGRATIONS, MIGRATIONS_UNDER_WAY
+from edgetwin.twin.metrics import MIGRATION_PAUSE, MIGRATION_STEP, MIGRATIONS, MIGRATIONS_UNDER_WAY
 from edgetwin.twin.moves import tracing
 
 STEPS = ("prepare", "copy", "freeze", "verify", "commit", "activate", "release")
@@ -68,13 +69,10 @@ class Migrations:
             self._open.discard(migration.id)
             self._trim()
 
-    def get(self, move: str) -> Migration | None:
-        """A migration by its id, None where it is not kept any more or never was."""
-        return self._all.get(move)
-
-    def newest(self, limit: int = KEPT) -> Iterable[Migration]:
-        """The newest migrations, newest first."""
-        return [migration for migration, _ in zip(reversed(self._all.values()), range(limit), strict=False)]
+    def newest(self, limit: int = KEPT, twin: str | None = None) -> list[Migration]:
+        """The newest migrations, of a twin where one is given; newest first."""
+        found = (migration for migration in reversed(self._all.values()) if twin in (None, migration.twin))
+        return list(islice(found, limit))
 
     def _trim(self) -> None:
         """Forgets the oldest that have ended."""
@@ -101,3 +99,5 @@ def _tell(migration: Migration) -> None:
         MIGRATIONS.labels(migration.outcome.partition(":")[0]).inc()
         if migration.pause_s is not None:
             MIGRATION_PAUSE.observe(migration.pause_s)
+        for step, seconds in migration.seconds.items():
+            MIGRATION_STEP.labels(step).observe(seconds)

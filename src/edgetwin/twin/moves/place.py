@@ -39,6 +39,9 @@ class Directory(Protocol):
     def places(self) -> list[Place]:
         """All there are."""
 
+    def open_places(self) -> list[Place]:
+        """Those with a move under way."""
+
     def place(self, twin: str) -> Place | None:
         """A twin's, None where it has none."""
 

@@ -54,6 +54,10 @@ class PostgresDirectory:
         with self._session.transaction() as database:
             return [Place(*row) for row in database.execute(PLACES)]
 
+    def open_places(self) -> list[Place]:
+        with self._session.transaction() as database:
+            return [Place(*row) for row in database.execute(f"{PLACES} WHERE move IS NOT NULL")]
+
     def place(self, twin: str) -> Place | None:
         return self._place(f"{PLACES} WHERE id = %s", twin)
 

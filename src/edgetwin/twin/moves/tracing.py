@@ -1,14 +1,43 @@
-"""A span of OpenTelemetry for each migration, with an event for each step. Without `opentelemetry-api` nothing happens."""
+"""A span of OpenTelemetry for each migration, with an event for each step, sent where the environment says. Without the extra `tracing` nothing
+happens."""
 
+import os
+from collections.abc import Callable
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgetwin.twin.moves.migration import Migration
 
+from edgetwin.errors import InputError
+
 try:
     from opentelemetry import trace
 except ImportError:
     trace = None  # type: ignore[assignment]
+
+WHERE = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+"""Variables of the environment that say where spans go, as OpenTelemetry names them."""
+
+
+def set_up() -> Callable[[], None]:
+    """Has this process send its spans over OTLP (HTTP) to where the environment says; nothing where it does not say. Returns what sends the last
+    ones. Raises InputError where the extra is not installed."""
+    said = [name for name in WHERE if os.environ.get(name)]
+    if not said:
+        return lambda: None
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        raise InputError(f"{said[0]} needs {error.name}: pip install 'edgetwin[tracing]'") from None
+    about = Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", "edgetwin"), SERVICE_VERSION: version("edgetwin")})
+    provider = TracerProvider(resource=about)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    return provider.shutdown
 
 
 class Spans:

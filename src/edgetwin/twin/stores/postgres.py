@@ -119,17 +119,18 @@ class PostgresStore:
                 )
         return {twin.id for twin in twins} - held
 
-    def create(self, twin: Twin) -> bool:
+    def create(self, twin: Twin) -> Twin | None:
         values = [*twin_row(twin), self.host]
         places = ", ".join(["%s"] * len(values))
         with self.transaction() as database:
             database.execute(
                 f"INSERT INTO edgetwin.twins ({TWIN_COLUMNS}, owner) VALUES ({places}) ON CONFLICT DO NOTHING", values
             )
-            if database.execute(HELD, (twin.id, self.host)).fetchone() is None:
-                return False
+            held = f"SELECT {TWIN_COLUMNS} FROM edgetwin.twins WHERE id = %s AND owner = %s FOR UPDATE"
+            if (row := database.execute(held, (storable(twin.id), self.host)).fetchone()) is None:
+                return None
             database.execute("DELETE FROM edgetwin.erased WHERE digest = %s", (digest(twin.id),))
-        return True
+        return twin_of(row)
 
     def erase(self, twin: str) -> bool:
         twin = storable(twin)

@@ -94,15 +94,15 @@ class SQLiteStore:
             self._keep_quarantined(batch.quarantined)
         return fenced
 
-    def create(self, twin: Twin) -> bool:
+    def create(self, twin: Twin) -> Twin | None:
         values = twin_row(twin)
         self._finish(twin.id)
         with self._transaction() as run:
             if run("SELECT 1 FROM arriving WHERE id = ?", (twin.id,)).fetchone():
-                return False
+                return None
             run(f"INSERT INTO twins ({TWIN_COLUMNS}) VALUES ({', '.join('?' * len(values))}) ON CONFLICT DO NOTHING", values)
             run("DELETE FROM erased WHERE digest = ?", (digest(twin.id),))
-        return True
+            return twin_of(run(f"SELECT {TWIN_COLUMNS} FROM twins WHERE id = ?", (values[0],)).fetchone())
 
     def erase(self, twin: str) -> bool:
         twin = storable(twin)

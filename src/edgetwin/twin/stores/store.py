@@ -62,8 +62,8 @@ class Store(Protocol):
     def commit(self, batch: Batch) -> set[str]:
         """Makes the batch durable, all or nothing of each twin; returns ids of twins that another owner or epoch holds, left unchanged."""
 
-    def create(self, twin: Twin) -> bool:
-        """A new twin. Where one of that id is there nothing changes. False: another host's."""
+    def create(self, twin: Twin) -> Twin | None:
+        """A new twin. Where one of that id is there nothing changes. The twin as it is then; None: another host's."""
 
     def erase(self, twin: str) -> bool:
         """Takes away the twin, its log, and what its device has in quarantine; only its `digest` stays. False: another host's, unchanged."""
