@@ -41,9 +41,9 @@ PAGE = ROOT / "docs" / "results-live-migration.md"
 
 
 class Measured(NamedTuple):
-    """Moves of twins, one at a time: milliseconds that each stood still, milliseconds of the longest gap between acknowledgements that its device saw,
-    and how many were undone; bytes of the log at a twin's first move and at most; updates acknowledged and how many were lost or applied twice; violations that
-    the checker found; seconds of the drain."""
+    """Moves of twins, one at a time: milliseconds that each stood still, and of the longest gap between acknowledgements that its device saw,
+    and how many were undone; bytes of the log at a twin's first move and at most; updates acknowledged and how many were lost or applied twice;
+    violations that the checker found; seconds of the drain."""
 
     pause_ms: list[float]
     gap_ms: list[float]
@@ -217,9 +217,8 @@ def main(moves):
 
 Written by `python benchmarks/live_migration.py{"" if moves == MOVES else f" {moves}"}` with edgetwin {et.__version__},
 Python {platform.python_version()}, on {os.cpu_count()} cores that service, database and device share. A vehicle's twin with {ENTRIES:,} entries
-in its log is reported to every
-{1000 * EVERY_S:.0f} ms by the device client over WebSocket, and moved to and fro between two edge hosts; each {ROUND} times, so that it keeps its size:
-{moves * len(results):,} moves in all.
+in its log is reported to every {1000 * EVERY_S:.0f} ms by the device client over WebSocket, and moved to and fro between two edge hosts; each
+{ROUND} times, so that it keeps its size: {moves * len(results):,} moves in all.
 
 | deployment | moves | pause, ms: median | 99 % | worst | gap, ms: median | 99 % | worst | undone | carried, MB |
 |---|---|---|---|---|---|---|---|---|---|

@@ -23,6 +23,7 @@ from twin.simulation.world import World  # noqa: E402
 
 PAGE = ROOT / "docs" / "results-live-simulation.md"
 SEEDS, AT_MOST = 10_000, 500
+OUTCOMES = {"moved": "moved", "aborted": "aborted"} | dict.fromkeys(("None", "waiting"), "ended by a later centre")
 
 
 def sound(seeds):
@@ -31,7 +32,7 @@ def sound(seeds):
     for seed in range(seeds):
         world = World(seed)
         world.run()
-        outcomes.update(str(one.outcome).partition(":")[0] for one in world.migrations.values())
+        outcomes.update(OUTCOMES[str(one.outcome).partition(":")[0]] for one in world.migrations.values())
         faults.update(world.faults)
         messages += sum(event["event"] == "sent" for event in world.events)
         if found := violations(world):
@@ -65,7 +66,7 @@ code of edgetwin that moves twins, over a network, clocks, stores and a director
 and when, and is one history.
 
 **{whole["seeds"]:,} worlds, {len(whole["wrong"])} of them wrong.** {whole["messages"]:,} messages;
-{", ".join(f"{count:,} moves {outcome}" for outcome, count in sorted(whole["outcomes"].items()))}. At the end of a world, when all is healed: what
+of the moves {", ".join(f"{count:,} {how}" for how, count in sorted(whole["outcomes"].items()))}. At the end of a world, when all is healed: what
 devices were told is in the logs, once; each twin has one owner, where the directory says so; no copy, no freeze and no move is left.
 
 | what goes wrong | worlds with it |

@@ -158,6 +158,12 @@ def machine(reopened: Callable[[], Store], fresh: Callable[[], Store]) -> type[R
             self.store = reopened()
             self.model.remnants.clear()
 
+        @rule()
+        def clean(self) -> None:
+            while self.store.clean():
+                pass
+            self.model.remnants.clear()
+
         @invariant()
         def the_same(self) -> None:
             model = self.model

@@ -217,7 +217,7 @@ def test_a_destination_that_is_away_after_the_commit_serves_the_twin_when_back()
 @pytest.mark.parametrize(
     ("call", "role", "ended"), [("a.release", "source", "moved"), ("b.discard", "destination", "aborted: no")]
 )
-def test_who_does_not_have_the_twin_holds_nothing_up_while_it_is_away_and_is_told_without_being_asked(call, role, ended):
+def test_who_does_not_have_the_twin_holds_nothing_up_while_it_is_away_and_is_told_when_back(call, role, ended):
     """However long that is: the twin moves on meanwhile."""
     script = Script()
     host = call[0]
@@ -227,31 +227,14 @@ def test_who_does_not_have_the_twin_holds_nothing_up_while_it_is_away_and_is_tol
 
     async def work(script):
         migration = await migrate(script)
-        script.hosts[host].open = [OpenMove("car-1", "m0", role)]
-        script.gone.add(host)
         assert migration.outcome == ended and not script.coordinator.is_moving("car-1")
         assert script.place == (MOVED if ended == "moved" else SETTLED)
-        await asyncio.sleep(0.3)
-        assert script.calls.count(call) == 1
-        script.gone.discard(host)
         script.fails.clear()
-        await script.until(lambda: script.calls.count(call) == 2)
+        script.hosts[host].open = [OpenMove("car-1", "m0", role)]
+        await script.coordinator.resolve(host)
+        assert script.calls.count(call) == 2
 
     script.run(work)
-
-
-def test_a_host_that_is_gone_for_good_is_told_nothing_any_more():
-    script = Script()
-    script.fails["a.release"] = Away("gone")
-
-    async def work(script):
-        await migrate(script)
-        script.coordinator.forget("a")
-        script.hosts["a"].open = [OpenMove("car-1", "m0", "source")]
-        await asyncio.sleep(0.3)
-
-    script.run(work)
-    assert script.calls.count("a.release") == 1
 
 
 def test_what_waits_is_tried_again_without_being_asked_and_not_hotly():

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from edgetwin.twin.devices.client import Device
 from edgetwin.twin.link.failover import shares
 from edgetwin.twin.messages import line_of
+from twin.detour import Detour
 from twin.hosts import update
 from twin.live import until
+from twin.servers import postgres_server
 from twin.service import HostProcess, ServiceProcess
 from twin.test_host_process import enrol, send, shown
 
@@ -30,12 +32,12 @@ def test_twins_are_shared_out_to_those_that_have_fewest(count, able):
 
 
 class Cluster:
-    """A centre without edge hosts of its own and hosts a, b and c, over one database."""
+    """A centre without edge hosts of its own and hosts a, b and c, over one database. ways: addresses by which hosts reach it another way."""
 
-    def __init__(self, folder, server):
-        store = ("--store", server.address)
-        self.service = ServiceProcess(folder / "centre", "--no-hosts", *store)
-        self.hosts = {name: HostProcess(name, self.service, folder / name, *store) for name in "abc"}
+    def __init__(self, folder, server, **ways):
+        address = server.address
+        self.service = ServiceProcess(folder / "centre", "--no-hosts", "--store", address)
+        self.hosts = {name: HostProcess(name, self.service, folder / name, "--store", ways.get(name, address)) for name in "abc"}
 
     def __enter__(self):
         self.service.start()
@@ -124,6 +126,54 @@ def test_what_a_host_writes_that_lost_its_twins_is_refused_by_the_store(tmp_path
         metrics = urllib.request.urlopen(f"{a.url}/metrics").read().decode()
         assert 'edgetwin_fenced_writes_total{host="a"} 1.0' in metrics
         assert send(service, update(mine, 2))[0]["status"] == "late"
+
+
+@pytest.mark.slow
+def test_a_host_that_cannot_reach_the_database_while_the_centre_can_is_replaced_and_its_devices_go_to_the_centre(
+    tmp_path, server
+):
+    way = Detour(("127.0.0.2", server.port), ("127.0.0.1", server.port))
+    with way, Cluster(tmp_path, server, a=f"{server.address}?hostaddr=127.0.0.2") as cluster:
+        service, a = cluster.service, cluster.hosts["a"]
+        for i in range(3):
+            enrol(service, f"car-{i}")
+        (mine,) = [name for name, host in cluster.homes([f"car-{i}" for i in range(3)]).items() if host == "a"]
+
+        async def main():
+            async with Device(service.url, mine) as car, asyncio.timeout(60):
+                assert (await car.report({"x_m": 0, "y_m": 0}, wait=True)).status == "applied"
+                await asyncio.to_thread(way.cut)
+                ack = await car.report({"x_m": 1, "y_m": 0}, wait=True)
+                return ack.status, ack.revision, ack.epoch
+
+        assert asyncio.run(main()) == ("applied", 2, 2)
+        assert service.get(f"/v1/twins/{mine}")["host"] in "bc" and not shown(service, "a")["available"]
+        assert a.get("/ready", None) is None and a.process.poll() is None
+        metrics = urllib.request.urlopen(f"{service.url}/metrics").read().decode()
+        assert 'edgetwin_failed_over_twins_total{host="a"} 1.0' in metrics and 'edgetwin_host_available{host="a"} 0.0' in metrics
+        way.open()
+        until(lambda: shown(service, "a")["available"], 30)
+        assert shown(service, "a")["twins"] == 0 and a.refused("GET", f"/v1/twins/{mine}")[0] == 421
+
+
+@pytest.mark.slow
+def test_a_database_that_is_away_for_everybody_moves_no_twins(tmp_path):
+    """However long: hosts that come back later than the centre are waited for."""
+    with postgres_server() as database, Cluster(tmp_path, database) as cluster:
+        service, twins = cluster.service, [f"car-{i}" for i in range(6)]
+        for name in twins:
+            enrol(service, name)
+        before = cluster.homes(twins)
+        send(service, *(update(name, 1) for name in twins))
+        database.kill()
+        assert {ack["status"] for ack in send(service, *(update(name, 2) for name in twins))} == {"retry"}
+        time.sleep(6)
+        database.start()
+        until(lambda: all(shown(service, name)["available"] for name in "abc"), 30)
+        until(
+            lambda: {ack["status"] for ack in send(service, *(update(name, 2) for name in twins))} <= {"applied", "duplicate"}, 30
+        )
+        assert cluster.homes(twins) == before
 
 
 @pytest.mark.slow

@@ -12,7 +12,9 @@ from edgetwin.twin import writer as writers
 from edgetwin.twin.host import Host
 from edgetwin.twin.kinds import Kind, Property, read_kinds
 from edgetwin.twin.messages import MAX_INTEGER, Bad
-from edgetwin.twin.record import Twin
+from edgetwin.twin.moves.endpoint import Frozen
+from edgetwin.twin.moves.parcel import Base, Parcel, Tail, hash_of, sum_of
+from edgetwin.twin.record import Twin, applied
 from edgetwin.twin.refusal import Full, Refused
 from edgetwin.twin.stores.sqlite import SQLiteStore
 from twin.checker import judged
@@ -199,6 +201,38 @@ def test_erased_data_is_nowhere_and_stays_away(tmp_path):
         assert statuses(await host.submit(arrivals(update(seq=4)))) == ["applied"]
 
     with_host(tmp_path, work, twins=("car-1", "car-2"))
+
+
+def test_a_twin_that_is_erased_while_it_is_frozen_is_not_frozen_when_it_comes_again(tmp_path):
+    async def work(host):
+        await host.endpoint.copy("car-1", "m")
+        await host.endpoint.freeze("car-1", "m", "edge-2")
+        assert statuses(await host.submit(arrivals(update(seq=1)))) == ["retry"]
+        await host.erase("car-1")
+        await host.create(Twin("car-1", "vehicle"))
+        assert statuses(await host.submit(arrivals(update(seq=2)))) == ["applied"]
+        assert await host.endpoint.open_moves() == []
+
+    with_host(tmp_path, work)
+
+
+def test_a_twin_that_another_host_has_is_not_served_after_the_store_was_away_and_makes_room_when_it_comes_back(tmp_path):
+    """As after a restored backup: what the store has of it is old."""
+
+    async def work(host):
+        await host.submit(arrivals(*(update(seq=seq) for seq in range(1, 4))))
+        await host.shelve(["car-1"])
+        await host.do(host.load)
+        assert "car-1" not in host.twins and statuses(await host.submit(arrivals(update(seq=4)))) == ["retry"]
+        twin, entry = applied(Twin("car-1", "vehicle", 2), update(seq=9), {}, 1.0)
+        parcel = Parcel(twin, Base(), [entry])
+        await host.endpoint.reserve(twin, "m")
+        await host.endpoint.stage(parcel, "m")
+        await host.endpoint.verify(Frozen(Tail(twin, []), hash_of(twin, Base(), sum_of([entry]))), "m")
+        assert await host.endpoint.activate("car-1", "m", 3) == twin._replace(epoch=3)
+        assert await host.entries("car-1", 9) == [entry]
+
+    with_host(tmp_path, work)
 
 
 def test_desired_state_has_revisions_of_its_own(tmp_path):

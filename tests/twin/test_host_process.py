@@ -308,6 +308,22 @@ def test_hosts_that_do_not_fit_are_refused_in_one_line_on_both_sides(running, tm
 
 
 @pytest.mark.slow
+def test_what_turns_a_host_away_before_the_link_is_open_is_said_as_it_is(running, tmp_path):
+    service, host = running
+
+    class Another:
+        url = host.url
+
+    class Elsewhere:
+        url = f"http://[::ffff:127.0.0.1]:{service.port}"
+
+    said = refused_start("lost", Another, tmp_path / "a")
+    assert said.endswith("/v1/link: not a control centre of this version that hosts can be linked to (status 403)")
+    said = refused_start("lost", Elsewhere, tmp_path / "b")
+    assert "asked as '[::ffff:127.0.0.1]:" in said and "without a token only localhost" in said
+
+
+@pytest.mark.slow
 def test_a_host_without_the_token_is_not_let_in(tmp_path):
     token, other = tmp_path / "token", tmp_path / "other"
     token.write_text("correct-horse-battery\n")
@@ -427,6 +443,8 @@ def test_a_centre_of_another_protocol_is_left_in_one_line(tmp_path, answer, said
         (("--centre", "localhost:8700"), "centre 'localhost:8700': http://HOST:PORT or https://HOST:PORT"),
         (("--listen", "0.0.0.0:0"), "reachable from elsewhere: give a token file"),
         (("--public-url", "edge.example"), "public-url 'edge.example': http://HOST:PORT"),
+        (("--centre", "http://localhost:port"), "centre 'http://localhost:port': http://HOST:PORT or https://HOST:PORT"),
+        (("--centre", "http://[::1"), "centre 'http://[::1': http://HOST:PORT or https://HOST:PORT"),
         (("--store", "mysql://x"), "store 'mysql://x': sqlite, or postgresql://USER@HOST/DATABASE"),
     ],
 )

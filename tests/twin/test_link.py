@@ -10,8 +10,10 @@ from edgetwin.twin.host import Host
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.link import frames as frames_
 from edgetwin.twin.link.calls import CALLS
-from edgetwin.twin.link.connection import Broken, Parts
+from edgetwin.twin.link.connection import LEASE_S, Broken, Parts
+from edgetwin.twin.link.door import Door
 from edgetwin.twin.link.frames import FRAME_BYTES, PROTOCOL, Assembly, Garbled, frames
+from edgetwin.twin.link.offer import digest_of
 from edgetwin.twin.messages import Ack, Bad, Quarantined
 from edgetwin.twin.moves.endpoint import Away, Endpoint, Frozen, OpenMove
 from edgetwin.twin.moves.parcel import Base, Parcel, Tail
@@ -24,6 +26,41 @@ from twin.links import linked
 TWIN = Twin(
     "car-1", "vehicle", 3, 7, {"x_m": 1.5, "note": 'a"\u2028\ud800\0'}, {"speed_mps": 2}, 4, 9, 11, 1.25, 2.5, 1, {"m": [1, 2.0]}
 )
+
+
+def test_a_host_is_away_at_once_though_its_socket_cannot_be_closed():
+    """What waits to be sent to a host that is cut off keeps a close frame from being sent."""
+
+    class Socket:
+        def __init__(self):
+            offer = {"protocol": PROTOCOL, "name": "edge", "version": "1", "url": "http://127.0.0.1:1"}
+            self._frames = list(frames({"offer": {**offer, "place": "sqlite:x", "kinds": digest_of(read_kinds())}}))
+
+        async def accept(self):
+            pass
+
+        async def receive(self):
+            if self._frames:
+                return {"type": "websocket.receive", "bytes": self._frames.pop(0)}
+            return await asyncio.Event().wait()
+
+        async def send_bytes(self, frame):
+            await asyncio.sleep(0)
+
+        async def close(self, code, reason):
+            await asyncio.Event().wait()
+
+    async def main():
+        left = asyncio.Event()
+        door = Door(["centre"], read_kinds(), "sqlite:y", lambda remote: asyncio.sleep(0), lambda remote: left.set())
+        linking = asyncio.create_task(door.link(Socket()))
+        async with asyncio.timeout(LEASE_S + 1.0):
+            await left.wait()
+        assert "edge" not in door.hosts and not linking.done()
+        async with asyncio.timeout(2.0):
+            await linking
+
+    asyncio.run(main())
 
 
 def test_what_passes_the_link_belongs_to_the_protocol():

@@ -1,14 +1,22 @@
 """What is kept, counted and traced of migrations."""
 
+import gzip
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 from opentelemetry import trace
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY
 
+from edgetwin.errors import InputError
 from edgetwin.twin.moves import tracing
 from edgetwin.twin.moves.migration import STEPS, Migration, Migrations
+from twin.service import ServiceProcess
 
 
 def migration(number=1, **changes):
@@ -83,6 +91,43 @@ def test_a_move_that_was_undone_is_a_span_with_an_error(spans):
     (span,) = spans()
     assert [event.attributes.get("outcome") for event in span.events] == [None, "waiting: a: gone", "aborted: hashes differ"]
     assert span.status.description == "aborted: hashes differ" and not span.status.is_ok
+
+
+def test_spans_are_sent_where_the_environment_says(tmp_path):
+    taken = []
+
+    class Sink(BaseHTTPRequestHandler):
+        def do_POST(self):
+            taken.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    sink = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
+    threading.Thread(target=sink.serve_forever, daemon=True).start()
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{sink.server_port}"}
+    with ServiceProcess(tmp_path / "twins", "--host", "north", "--host", "south", environment=environment) as service:
+        home = service.ask("PUT", "/v1/twins/car", {"kind": "vehicle"})["host"]
+        service.ask("POST", "/v1/twins/car/migrate", {"host": {"north": "south", "south": "north"}[home]})
+    sink.shutdown()
+    sink.server_close()
+    ((path, body),) = taken
+    sent = ExportTraceServiceRequest.FromString(body if body[:2] != b"\x1f\x8b" else gzip.decompress(body))
+    (of,) = sent.resource_spans
+    ((span,),) = [scope.spans for scope in of.scope_spans if scope.scope.name == "edgetwin"]
+    assert path == "/v1/traces" and ("service.name", "edgetwin") in [
+        (one.key, one.value.string_value) for one in of.resource.attributes
+    ]
+    assert span.name == "migration" and [event.name for event in span.events] == [*STEPS, "outcome"]
+
+
+def test_where_spans_shall_be_sent_without_the_extra_is_an_error(monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:4318")
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    with pytest.raises(InputError, match=r"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT needs opentelemetry.*edgetwin\[tracing\]"):
+        tracing.set_up()
 
 
 def test_without_opentelemetry_nothing_is_traced(spans, monkeypatch):

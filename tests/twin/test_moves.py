@@ -14,6 +14,7 @@ from edgetwin.twin.moves import drain as drain_
 from edgetwin.twin.moves.directory import SQLiteDirectory
 from edgetwin.twin.moves.drain import Drain, drain
 from edgetwin.twin.moves.endpoint import Frozen
+from edgetwin.twin.record import Twin
 from edgetwin.twin.refusal import Full, Refused
 from edgetwin.twin.stores.sqlite import SQLiteStore
 from twin.checker import judged
@@ -259,6 +260,23 @@ def test_a_drain_waits_for_twins_that_are_on_their_way_to_the_host(tmp_path):
             assert (await moving).outcome == "moved"
             await draining
             assert (state.moved, state.total, state.kept) == (1, 1, {}) and centre.home("car-1").name == home
+
+    asyncio.run(main())
+
+
+def test_a_host_that_joins_has_the_twins_that_the_directory_says_it_has(tmp_path):
+    """Though the centre was not told: the answer was lost."""
+
+    async def main():
+        async with centre_over(tmp_path) as centre:
+            west = Host("west", SQLiteStore(tmp_path / "west.sqlite"), centre.kinds)
+            west.start()
+            await west.create(Twin("car-1", "vehicle"))
+            await centre.moves.ask(centre.directory.enrol, "car-1", "west")
+            assert not centre.holds("car-1")
+            await centre.join(west, [])
+            assert centre.home("car-1") is west
+            assert [ack.status for ack in await sent(centre, update("car-1", 1))] == ["applied"]
 
     asyncio.run(main())
 

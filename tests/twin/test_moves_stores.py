@@ -192,7 +192,7 @@ def test_a_tail_cannot_touch_another_twins_log(place: Place) -> None:
 
 @pytest.mark.parametrize("end", ["release", "discard"])
 @pytest.mark.parametrize("steps", [1, 3, 6])
-@pytest.mark.parametrize("then", ["create", "stage", "reopen", "erase", "on"])
+@pytest.mark.parametrize("then", ["create", "stage", "reopen", "erase", "clean", "on"])
 def test_what_is_gone_in_part_leaves_nothing_to_who_comes_after(
     place: Place, other: Place, end: str, steps: int, then: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,11 +224,14 @@ def test_what_is_gone_in_part_leaves_nothing_to_who_comes_after(
         assert store.staged("car-1", "n") == Parcel(twin, Base(), [entry])
     elif then == "erase":
         store.erase("car-1")
+    elif then == "clean":
+        while store.clean():
+            pass
     else:
         while take("car-1", "m"):
             pass
     assert place.run("SELECT count(*) FROM remnants") == [(0,)] and stray(place) == 0
-    if then in ("reopen", "erase", "on"):
+    if then in ("reopen", "erase", "clean", "on"):
         assert place.run("SELECT count(*) FROM log WHERE twin = 'car-1'") == [(0,)]
     assert parcel_of(store, bystander.twin) == bystander
 

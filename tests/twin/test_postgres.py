@@ -72,6 +72,22 @@ def test_a_twin_is_its_new_hosts_once_the_directory_has_given_it(shared: Place) 
     assert destination.twins() == [twin._replace(epoch=2)] and list(destination.history("car-1")[2]) == entries
 
 
+def test_enrolling_again_a_twin_that_was_given_and_not_yet_taken_up_keeps_what_it_has(shared: Place) -> None:
+    lost, directory = shared.open("edge-1"), shared.directory()
+    twin, _ = grown(lost, lost.create(Twin("car-1", "vehicle")) or Twin("", ""), 3)
+
+    async def main() -> Twin:
+        host = Host("edge-2", shared.open("edge-2"), read_kinds())
+        host.start()
+        directory.fail_over("edge-1", {"car-1": "edge-2"})
+        there = await host.create(Twin("car-1", "vehicle", 2))
+        assert await host.create(Twin("car-1", "vehicle", 2)) == there == host.twins["car-1"]
+        await host.close()
+        return there
+
+    assert asyncio.run(main()) == twin._replace(epoch=2)
+
+
 def test_a_schema_of_another_program_is_refused_unchanged(shared: Place) -> None:
     shared.run("CREATE SCHEMA edgetwin")
     shared.open().close()  # an empty schema that an administrator made is a place like any other

@@ -215,7 +215,6 @@ class Centre:
         if self.homes.counts[host]:
             raise Refused(409, f"host {host} has {self.homes.counts[host]} twins, which wait for it")
         await self._ask("forget", host)
-        self.moves.forget(host)
         self._known.pop(host, None)
         self.hosts.pop(host, None)
         HOST_AVAILABLE.remove(host)
@@ -253,7 +252,8 @@ class Centre:
             with suppress(Full):  # who cannot take them up now is asked again
                 await self._host(name).adopt(ids)
             for twin_id in ids:  # until now they were shown as last heard of
-                self.homes.set(twin_id, name)
+                if self.homes.get(twin_id) == host:
+                    self.homes.set(twin_id, name)
         return places
 
     def twins_at(self, host: str) -> list[str]:
@@ -275,9 +275,12 @@ class Centre:
         return self._emptiest(name for name in edge if name != host and _can_copy(home, self.hosts[name]))
 
     async def look_after(self) -> None:
-        """Ends moves that nobody drives, since a database may yet take what a centre that was killed had asked of it; and has hosts of a shared store
-        take up what they were given and do not serve. Raises StoreUnavailable."""
+        """Ends moves that nobody drives, since a database may yet take what a centre that was killed had asked of it; tells hosts how moves ended where
+        they have not heard; and has those of a shared store take up what they were given and do not serve. Raises StoreUnavailable."""
         await self.moves.recover()
+        for name in list(self.hosts):
+            with suppress(Away, Full):
+                await self.moves.resolve(name)
         astray: dict[str, list[str]] = {}
         for twin_id in self.homes:
             name = self.homes.get(twin_id)

@@ -112,17 +112,6 @@ class ForgetsWhatCame(MemoryStore):
         return set()
 
 
-class ForgetfulMoves(HostMoves):
-    def _still_open(self, move: str) -> None:
-        pass
-
-
-class ForgetsEndedMoves(SimulatedHost):
-    """What a network delivers late, after a move has ended here, is done all the same."""
-
-    moves = ForgetfulMoves
-
-
 class ForgetsToRecover(Coordinator):
     """A centre that starts leaves open what was open."""
 
@@ -147,7 +136,6 @@ BROKEN = {
     "no fence in the store": Parts(store=NoFence),
     "hashes not compared": Parts(host=TrustsTheNetwork),
     "dedup not carried along": Parts(store=ForgetsWhatCame),
-    "late calls of ended moves are done": Parts(host=ForgetsEndedMoves),
     "a centre that starts does not recover": Parts(coordinator=ForgetsToRecover),
     "a freeze does not outlive a restart": Parts(store=ForgetsTheFreeze),
 }

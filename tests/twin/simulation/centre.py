@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 AGAIN_S = 0.2
 SWEEP_S = 5.0
-"""How often the centre looks for moves that nobody drives: a `begin` of an earlier centre may come late."""
+"""How often the centre looks for moves that nobody drives, since a `begin` of an earlier centre may come late, and for hosts that have missed
+something."""
 CARRIERS = {"stage", "extend", "verify"}
 """Calls that carry what a network may damage."""
 
@@ -76,6 +77,8 @@ class SimulatedCentre:
             await asyncio.sleep(SWEEP_S)
             with suppress(StoreUnavailable):
                 await self.coordinator.recover()
+            for name in self.world.hosts:
+                self.process.spawn(self.joined(name))
 
     def kill(self) -> None:
         """Ends the process wherever it is."""
@@ -95,11 +98,14 @@ class SimulatedCentre:
         return RemoteEndpoint(self.world, name)
 
     async def joined(self, name: str) -> None:
-        """A host's link is there (again)."""
+        """A host's link is there (again), or it may have missed something."""
         while self.world.is_linked(name):
             try:
                 held, moving = await self._call(name, lambda: self.world.hosts[name].there())
                 places = {place.twin: place for place in await self.coordinator.ask(self.world.directory.places)}
+                for place in places.values():
+                    if not self.coordinator.is_moving(place.twin):
+                        self.placed(place)
                 found = disagreement(name, held, moving, places)
                 if found.stale:
                     await self._call(name, lambda found=found: self.world.hosts[name].shelve(found.stale))
@@ -142,17 +148,18 @@ class SimulatedCentre:
             await self.coordinator.ask(self.world.directory.fail_over, name, to)
         except StoreUnavailable:
             await asyncio.sleep(AGAIN_S)
-        await self._adopted(set(to))
+        await self._adopted(name, set(to))
 
-    async def _adopted(self, twins: set[str]) -> None:
+    async def _adopted(self, lost: str, twins: set[str]) -> None:
         """Tells hosts of twins that failover has given to them, until they know."""
         while True:
             try:
                 for place in await self.coordinator.ask(self.world.directory.places):
                     if place.twin in twins and place.source is None:
-                        self.placed(place)
                         host = self.world.hosts[place.host]
                         await self._call(place.host, lambda host=host, place=place: host.adopt([place.twin]))
+                        if self.homes.get(place.twin) == lost:
+                            self.placed(place)
                 return
             except (Away, Full, StoreUnavailable):
                 await asyncio.sleep(AGAIN_S)

@@ -221,6 +221,13 @@ class MemoryStore:
             self.disk.remnants.add(twin)
         return self._shortened(twin)
 
+    @on_disk
+    def clean(self) -> bool:
+        for twin in list(self.disk.remnants)[:1]:
+            self._shortened(twin)
+            return True
+        return False
+
     def open_again(self) -> None:
         """What is done as a process opens the store: what was deleted in part goes as a whole."""
         for twin in list(self.disk.remnants):

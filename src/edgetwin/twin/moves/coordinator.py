@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from edgetwin.twin.moves.gates import Gates
 from edgetwin.twin.moves.migration import Migration, Sink
 from edgetwin.twin.moves.parcel import canonical
 from edgetwin.twin.moves.place import Directory, Place
-from edgetwin.twin.moves.run import RETRY_AT_MOST_S, RETRY_S, Run, left_by
+from edgetwin.twin.moves.run import Run, left_by
 from edgetwin.twin.record import Entry, Twin
 from edgetwin.twin.refusal import Refused
 from edgetwin.twin.stores.store import StoreUnavailable
@@ -55,9 +56,6 @@ class Coordinator:
         self._runs: dict[str, Run] = {}
         """Open moves by twin."""
         self._beginning: set[str] = set()
-        self._owing: set[str] = set()
-        """Hosts that have not heard of the end of moves that have ended."""
-        self._repaying = False
         self._tasks: set[asyncio.Task] = set()
 
     async def ask(self, what: Callable[..., Any], *values: Any) -> Any:
@@ -72,13 +70,9 @@ class Coordinator:
         """Whether a move to a host is under way."""
         return any(run.destination == host and run.is_driven for run in self._runs.values())
 
-    def forget(self, host: str) -> None:
-        """Tells a host nothing any more: it is gone for good."""
-        self._owing.discard(host)
-
     async def migrate(self, twin: Twin, destination: str) -> Migration:
         """Moves a twin; returns when it has moved, when the move was undone, or when it waits for the twin's host or the directory to come back. Who
-        else has not heard of its end is told later.
+        else has not heard of its end is told by `resolve`.
 
         A caller that is cancelled does not stop the move. Raises Refused, with nothing changed, where it cannot begin.
         """
@@ -249,10 +243,8 @@ class Coordinator:
         await self._count(run, run.last)
         run.last = []
         async with run.step("release"):
-            try:
+            with suppress(Exception):
                 await self._at(run.source).release(run.twin, run.id)
-            except Exception:
-                self._owe(run.source)
             run.needs = "the directory"
             await self.ask(self._directory.release, run.twin, run.id)
         run.note(outcome="moved")
@@ -266,36 +258,12 @@ class Coordinator:
             try:
                 await self._verdict(host, part, place)
             except Exception as error:
-                if place is None or place.host != host:
-                    self._owe(host)
-                else:
+                if place is not None and place.host == host:
                     run.needs, missed = host, error
         if missed is not None:
             raise missed
         has_moved = place is not None and place.epoch > run.epoch and place.host == run.destination
         run.note(outcome="moved" if has_moved else f"aborted: {run.reason}")
-
-    def _owe(self, host: str) -> None:
-        """Has a host be told later of the end of its moves."""
-        self._owing.add(host)
-        if not self._repaying:
-            self._repaying = True
-            self._started(self._repay())
-
-    async def _repay(self) -> None:
-        pause_s = RETRY_S
-        try:
-            while self._owing:
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, RETRY_AT_MOST_S)
-                for host in list(self._owing):
-                    self._owing.discard(host)
-                    try:
-                        await self.resolve(host)
-                    except Exception:
-                        self._owing.add(host)
-        finally:
-            self._repaying = False
 
     async def _tell(self, host: str, part: OpenMove) -> None:
         """Ends a host's part in a move that nobody drives."""

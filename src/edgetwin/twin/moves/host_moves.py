@@ -50,10 +50,11 @@ class HostMoves:
         self._ended: dict[str, None] = {}
 
     def load(self) -> None:
-        """Reads which twins are frozen. Where the store does not keep that, those that were stay so."""
+        """Reads which twins are frozen. Where the store does not keep that, those that were stay so. Copies do not go on: a commit that failed may
+        have been made, and then some of what it added was not heard."""
         held = self._host.twins
         self.frozen = {twin: move for twin, move in self.frozen.items() if twin in held} | dict(self._host.store.leaving())
-        self.followed = {twin: followed for twin, followed in self.followed.items() if twin in held}
+        self.followed = {twin: one for twin, one in self.followed.items() if twin in held and self._host.store.shared}
 
     @property
     def moving(self) -> set[str]:
@@ -246,6 +247,8 @@ class HostMoves:
             leaving = {twin: followed.move for twin, followed in self.followed.items()} | self.frozen
             return [*(OpenMove(twin, move, "source") for twin, move in leaving.items()), *copies]
 
+        while await self._do(self._host.store.clean):
+            pass
         return await self._do(work)
 
     async def _do(self, work: Callable[[], Any]) -> Any:

@@ -238,6 +238,9 @@ class PostgresStore:
     def discard(self, twin: str, move: str) -> bool:
         return False
 
+    def clean(self) -> bool:
+        return False
+
     def close(self) -> None:
         self._session.close()
 

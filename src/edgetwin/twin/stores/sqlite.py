@@ -63,7 +63,8 @@ class SQLiteStore:
             suppress(StoreUnavailable),
             self._reading(),
         ):  # on a full disk remnants stay, and are in the way of nobody but their own twins
-            self._finish(*(row[0] for row in self._connection.execute("SELECT twin FROM remnants").fetchall()))
+            while self.clean():
+                pass
 
     def reader(self) -> "SQLiteStore":
         reader = object.__new__(SQLiteStore)
@@ -215,6 +216,13 @@ class SQLiteStore:
             moves.discard(self._connection, twin, move)
             return moves.shorten(self._connection, twin)
 
+    def clean(self) -> bool:
+        with self._transaction() as run:
+            row = run("SELECT twin FROM remnants LIMIT 1").fetchone()
+            if row is not None:
+                moves.shorten(self._connection, row[0])
+            return row is not None
+
     def close(self) -> None:
         self._connection.close()
         if self._lock is not None:
@@ -226,13 +234,12 @@ class SQLiteStore:
         self._connection.executemany(INSERT_QUARANTINED, map(quarantine_row, messages))
         self._connection.execute("DELETE FROM quarantine WHERE id <= (SELECT max(id) FROM quarantine) - ?", (QUARANTINE_KEPT,))
 
-    def _finish(self, *twins: str) -> None:
-        """Deletes all that is left of twins that are gone."""
-        for twin in twins:
-            more = True
-            while more:
-                with self._transaction():
-                    more = moves.shorten(self._connection, twin)
+    def _finish(self, twin: str) -> None:
+        """Deletes all that is left of a twin that is gone."""
+        more = True
+        while more:
+            with self._transaction():
+                more = moves.shorten(self._connection, twin)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -127,7 +127,11 @@ class Store(Protocol):
     def discard(self, twin: str, move: str) -> bool:
         """Takes away the copy of this move, its log as `release` does. True until all is gone. What is active stays."""
 
-    def close(self) -> None: ...
+    def clean(self) -> bool:
+        """Takes away more of what `release` and `discard` have left, where they were not asked until all was gone. True until it is."""
+
+    def close(self) -> None:
+        """Ends the use of the store."""
 
 
 def digest(device: str) -> str:
