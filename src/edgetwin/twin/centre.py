@@ -275,8 +275,8 @@ class Centre:
         return self._emptiest(name for name in edge if name != host and _can_copy(home, self.hosts[name]))
 
     async def look_after(self) -> None:
-        """Ends moves that nobody drives, since a database may yet take what a centre that was killed had asked of it; tells hosts how moves ended where
-        they have not heard; and has those of a shared store take up what they were given and do not serve. Raises StoreUnavailable."""
+        """Ends moves that nobody drives, since a database may yet take what a centre that was killed had asked of it; tells hosts of ends of moves
+        that they have not heard of; and has those of a shared store take up what they were given and do not serve. Raises StoreUnavailable."""
         await self.moves.recover()
         for name in list(self.hosts):
             with suppress(Away, Full):
