@@ -1,5 +1,6 @@
 """What a host does with calls of a move that reach it twice, or after the move has ended there: over the real host, in virtual time."""
 
+import asyncio
 import random
 
 import pytest
@@ -8,6 +9,7 @@ from edgetwin.twin.messages import Update
 from edgetwin.twin.moves.endpoint import OpenMove
 from edgetwin.twin.record import Twin
 from edgetwin.twin.refusal import Refused
+from edgetwin.twin.stores.store import StoreUnavailable
 from twin.simulation.host import SimulatedHost
 from twin.simulation.loop import VirtualLoop
 from twin.simulation.network import Process
@@ -82,6 +84,32 @@ def test_what_comes_after_the_end_of_a_move_is_refused(shared):
         assert (await a.take(Update("car-1", 1, 4, 0.0, {"x_m": 4.0})))["status"] == "applied"
 
     with_hosts(work, shared)
+
+
+def test_a_copy_ends_where_a_commit_failed_that_was_made():
+    """What that commit added was not heard, so that the copy would lack it and its hash would not tell."""
+
+    async def work(a, b):
+        await b.endpoint.stage(await a.endpoint.copy("car-1", "m1"), "m1")
+        failing = ["after"]
+
+        def trouble(when):
+            if when in failing:
+                failing.remove(when)
+                raise StoreUnavailable("no answer")
+
+        a.store.disk.trouble = trouble
+        assert (await a.take(Update("car-1", 1, 4, 0.0, {"x_m": 4.0})))["status"] == "retry" and not failing
+        while not a.available:
+            await asyncio.sleep(0.1)
+        assert a.twins["car-1"].revision == 4
+        for late in (a.endpoint.tail("car-1", "m1"), a.endpoint.freeze("car-1", "m1", "b")):
+            with pytest.raises(Refused, match="does not copy car-1"):
+                await late
+        await moved(a, b, "m2", 2)
+        assert [entry.changes["x_m"] for entry in await b.entries("car-1", 10)] == [4.0, 3.0, 2.0, 1.0]
+
+    with_hosts(work, shared=False)
 
 
 def test_a_copy_that_was_verified_stays_as_it_is():

@@ -278,9 +278,7 @@ class Centre:
         """Ends moves that nobody drives, since a database may yet take what a centre that was killed had asked of it; tells hosts of ends of moves
         that they have not heard of; and has those of a shared store take up what they were given and do not serve. Raises StoreUnavailable."""
         await self.moves.recover()
-        for name in list(self.hosts):
-            with suppress(Away, Full):
-                await self.moves.resolve(name)
+        await asyncio.gather(*map(self._resolved, self.hosts))
         astray: dict[str, list[str]] = {}
         for twin_id in self.homes:
             name = self.homes.get(twin_id)
@@ -304,6 +302,10 @@ class Centre:
         except StoreUnavailable:
             return False
         return True
+
+    async def _resolved(self, name: str) -> None:
+        with suppress(Away, Full, StoreUnavailable):
+            await self.moves.resolve(name)
 
     def _endpoint(self, name: str) -> Endpoint:
         host = self.hosts.get(name)

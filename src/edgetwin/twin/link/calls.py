@@ -75,7 +75,7 @@ CALLS: Mapping[str, Call] = {
     "release": Call(_MOVE, PLAIN, LONG_S),
     "thaw": Call(_MOVE, PLAIN),
     "discard": Call(_MOVE, PLAIN, LONG_S),
-    "open_moves": Call({}, OPEN_MOVES, LONG_S),
+    "open_moves": Call({}, OPEN_MOVES),
 }
 
 
