@@ -196,6 +196,21 @@ def test_twins_wait_as_long_as_nobody_may_have_them(tmp_path, server):
 
 
 @pytest.mark.slow
+def test_twins_of_a_host_that_the_service_is_started_without_go_to_others(tmp_path, server):
+    store = ("--store", server.address)
+    with ServiceProcess(tmp_path / "before", "--host", "north", *store) as service:
+        enrol(service, "car")
+        send(service, update("car", 1))
+    with ServiceProcess(tmp_path / "after", "--no-hosts", *store) as service:
+        assert shown(service, "north")["twins"] == 1 and not shown(service, "north")["available"]
+        with HostProcess("a", service, tmp_path / "a", *store):
+            until(lambda: service.get("/v1/twins/car", {}).get("host") == "a", 30)
+            assert [ack["status"] for ack in send(service, update("car", 2))] == ["applied"]
+            service.ask("DELETE", "/v1/hosts/north", None, None)
+            assert shown(service, "north") == {}
+
+
+@pytest.mark.slow
 def test_a_centre_that_starts_gives_on_what_a_host_has_left(tmp_path, server):
     with Cluster(tmp_path, server) as cluster:
         service = cluster.service

@@ -75,7 +75,7 @@ def migrate(twin: str, host: str, *, url: Url = HERE, token_file: TokenFile = No
             f"{twin}: the move waits for {move['reason']}. The service goes on by itself; edgetwin moves {twin} shows how far it is"
         )
     else:
-        print(f"{twin}: {move['outcome']}: {move['reason']}. It stays at {move['source']}")
+        print(f"{twin}: {move['outcome']}: {move['reason']}")
     return 0 if move["outcome"] == "moved" else 1
 
 

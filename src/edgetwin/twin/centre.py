@@ -20,7 +20,7 @@ from edgetwin.twin.hosted import Hosted, away
 from edgetwin.twin.kinds import Kind
 from edgetwin.twin.messages import NAME, Ack, Bad, arrival_in
 from edgetwin.twin.metrics import HOST_AVAILABLE
-from edgetwin.twin.moves.coordinator import Coordinator
+from edgetwin.twin.moves.coordinator import TOLD_S, Coordinator
 from edgetwin.twin.moves.endpoint import Away, Endpoint
 from edgetwin.twin.moves.gates import Gates
 from edgetwin.twin.moves.homes import Homes
@@ -116,8 +116,11 @@ class Centre:
         return self.known(host).cordoned
 
     def known_hosts(self) -> dict[str, int]:
-        """All hosts that there are or were, each with how many twins it has, whether it is here or away."""
-        return {name: self.homes.counts[name] for name in dict.fromkeys([*self.hosts, *self._known])}
+        """All hosts that there are or were, and those that the directory names, each with how many twins it has, whether it is here or away."""
+        counts = self.homes.counts
+        return {
+            name: counts[name] for name in dict.fromkeys([*self.hosts, *self._known, *(name for name in counts if counts[name])])
+        }
 
     async def take(self, lines: Sequence[bytes], sender: str | None = None) -> list[Ack]:
         """Acknowledgements of messages in their order. Messages of a host that is full or away are answered by "retry", and nothing of them is kept.
@@ -304,8 +307,14 @@ class Centre:
         return True
 
     async def _resolved(self, name: str) -> None:
-        with suppress(Away, Full, StoreUnavailable):
-            await self.moves.resolve(name)
+        """Tells a host how moves ended of which it has not heard."""
+        try:
+            async with asyncio.timeout(TOLD_S):
+                await self.moves.resolve(name)
+        except (Away, Full, StoreUnavailable, TimeoutError):
+            pass
+        except Exception:
+            log.exception("a host could not be told of its moves", host=name)
 
     def _endpoint(self, name: str) -> Endpoint:
         host = self.hosts.get(name)

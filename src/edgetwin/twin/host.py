@@ -184,14 +184,22 @@ class Host:
         await self.do(work)
 
     async def trim(self) -> int:
-        """Folds history older than each kind keeps it into the beginning of the log; returns how many entries went. Of what moves, none."""
+        """Folds history older than each kind keeps it into the beginning of the log; returns how many entries went. Of what moves, none. What moves
+        have left that were interrupted goes as well."""
         gone = 0
+        await self.clean()
         for twin in list(self._twins.values()):
             before_s = self._clock() - self.kinds[twin.kind].retention_s
             with suppress(Full):
                 while went := await self.do(partial(self._trim, twin.id, before_s)):
                     gone += went
         return gone
+
+    async def clean(self) -> None:
+        """Takes away what is left of logs of twins that have gone to other hosts."""
+        with suppress(Full):
+            while await self.do(self.store.clean):
+                pass
 
     async def entries(self, twin_id: str, limit: int, before: tuple[int, int] | None = None) -> list[Entry]:
         """The newest entries of a twin's log before a (boot_id, seq), newest first."""

@@ -31,7 +31,8 @@ def host_fields(known: Known, host: Hosted | None, twins: int, store: str) -> di
     if host is not None:
         fields |= {"url": host.url, "store": host.endpoint.place, "version": host.version}
         fields |= {"pending": host.pending, "fenced_writes": host.fenced_writes}
-    return fields if here else {**fields, "its_twins": become_of_twins(store)}
+    is_process = host is None or host.url is not None
+    return fields if here else {**fields, "its_twins": become_of_twins(store if is_process else "")}
 
 
 def move_fields(move: Migration) -> dict[str, Any]:

@@ -114,6 +114,7 @@ class SimulatedCentre:
                 elif found.missing:
                     self.world.missed += found.missing
                 await self.coordinator.resolve(name)
+                await self._call(name, self.world.hosts[name].clean)
                 return
             except (Away, Full, StoreUnavailable):
                 await asyncio.sleep(AGAIN_S)

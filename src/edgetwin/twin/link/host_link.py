@@ -66,12 +66,13 @@ class HostLink:
                 why, pause_s = f"{type(error).__name__}: {error}", REFUSED_PAUSE_S
                 log.exception("the link failed", host=self._host.name)
             self._teller.part()
-            if self._shared and not self._host.available:
-                self._front.close()
+            cannot_write = self._shared and not self._host.available
+            self._front.close() if cannot_write else self._front.open()
             if not self.why:
                 pause_s = min(pause_s, PAUSE_S[0])
             if why != self.why:
-                log.warning("the centre is away; devices are served on", host=self._host.name, error=why)
+                done = "devices are sent to the centre" if cannot_write else "devices are served on"
+                log.warning(f"not linked to the centre; {done}", host=self._host.name, error=why)
             self.why = why
             await asyncio.sleep(pause_s * random.uniform(0.5, 1))
             pause_s = min(2 * pause_s, PAUSE_S[1])
@@ -138,7 +139,7 @@ def _turned_away(address: str, status: int, body: bytes) -> Exception:
     """What a link that was not opened means."""
     if status == 401:
         return Unwelcome(f"{address} does not accept the token: give the host the centre's --token-file")
-    if said := _error_in(body):
+    if status < 500 and (said := _error_in(body)):
         return Unwelcome(f"{address}: {said}")
     if status in (403, 404):
         return Unwelcome(f"{address}: not a control centre of this version that hosts can be linked to (status {status})")

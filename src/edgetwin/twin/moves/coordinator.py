@@ -28,6 +28,8 @@ DEADLINE_S = 0.5
 SMALL_TAIL = 100
 """Entries that are few enough to be sent while the twin is frozen."""
 MAX_TAILS = 5
+TOLD_S = 10.0
+"""How long a move waits for a host that does not have the twin to hear of its end; it is told by `resolve` if not by then."""
 
 
 class Coordinator:
@@ -84,9 +86,11 @@ class Coordinator:
     async def recover(self) -> None:
         """Ends all moves that the directory has open and nobody drives, as after a start of the centre. May be called at any time. Raises
         StoreUnavailable where the directory cannot be read."""
-        for place in await self.ask(self._directory.open_places):
-            if place.twin not in self._runs:
-                await self._end(self._run(left_by(place, self._clock())))
+        for found in await self.ask(self._directory.open_places):
+            if found.twin not in self._runs:
+                place = await self.ask(self._directory.place, found.twin)
+                if place is not None and place.move == found.move and found.twin not in self._runs:
+                    await self._end(self._run(left_by(place, self._clock())))
 
     async def resolve(self, host: str) -> None:
         """Tells a host, come back or not, how the moves ended that it has open. May be called at any time. Raises Away, StoreUnavailable."""
@@ -98,7 +102,7 @@ class Coordinator:
             else:
                 await self._tell(host, open_move)
         for run in [run for run in self._runs.values() if host in (run.source, run.destination)]:
-            if not run.is_driven:
+            if self._runs.get(run.twin) is run and not run.is_driven:
                 await self._end(run)
 
     async def close(self) -> None:
@@ -244,7 +248,8 @@ class Coordinator:
         run.last = []
         async with run.step("release"):
             with suppress(Exception):
-                await self._at(run.source).release(run.twin, run.id)
+                async with asyncio.timeout(TOLD_S):
+                    await self._at(run.source).release(run.twin, run.id)
             run.needs = "the directory"
             await self.ask(self._directory.release, run.twin, run.id)
         run.note(outcome="moved")
@@ -255,14 +260,18 @@ class Coordinator:
         missed = None
         told = [OpenMove(run.twin, run.id, "source"), OpenMove(run.twin, run.id, "destination")]
         for host, part in zip((run.source, run.destination), told, strict=True):
+            has_it = place is not None and place.host == host
             try:
-                await self._verdict(host, part, place)
+                async with asyncio.timeout(None if has_it else TOLD_S):
+                    await self._verdict(host, part, place)
             except Exception as error:
-                if place is not None and place.host == host:
+                if has_it:
                     run.needs, missed = host, error
         if missed is not None:
             raise missed
         has_moved = place is not None and place.epoch > run.epoch and place.host == run.destination
+        if place is not None and place.epoch > run.epoch and not has_moved:
+            run.reason += f"; {place.host} has it now"
         run.note(outcome="moved" if has_moved else f"aborted: {run.reason}")
 
     async def _tell(self, host: str, part: OpenMove) -> None:

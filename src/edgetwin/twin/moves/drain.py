@@ -63,7 +63,7 @@ async def drain(centre: Movers, state: Drain) -> None:
     left = centre.twins_at(state.host)
 
     async def work() -> None:
-        while left and state.ended_early is None:
+        while left and goes_on():
             twin = left.pop()
             try:
                 why = await _moved(centre, twin, state.host)
@@ -75,14 +75,15 @@ async def drain(centre: Movers, state: Drain) -> None:
             else:
                 state.kept[twin] = why
             state.seconds = time.perf_counter() - began
-            if not centre.is_cordoned(state.host):
-                state.ended_early = f"{state.host} is not cordoned any more"
+
+    def goes_on() -> bool:
+        if not centre.is_cordoned(state.host):
+            state.ended_early = f"{state.host} is not cordoned any more"
+        return state.ended_early is None
 
     try:
-        while left or centre.expects(state.host):
+        while (left or centre.expects(state.host)) and goes_on():
             await asyncio.gather(*(work() for _ in range(AT_ONCE)))
-            if state.ended_early is not None:
-                return
             await asyncio.sleep(LOOK_S if centre.expects(state.host) else 0)
             left = [twin for twin in centre.twins_at(state.host) if twin not in state.kept]
             state.total = max(state.total, state.moved + len(state.kept) + len(left))

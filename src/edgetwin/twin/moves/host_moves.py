@@ -83,16 +83,15 @@ class HostMoves:
 
     @_between_failpoints
     async def copy(self, twin: str, move: str) -> Parcel:
-        def follow() -> Twin:
+        def follow() -> tuple[Twin, Followed]:
             self._still_open(move)
             there = self._held(twin)
             if twin in self.frozen:
                 raise Refused(409, f"{twin} is frozen by the move {self.frozen[twin]}")
-            self.followed[twin] = Followed(move)
-            return there
+            followed = self.followed[twin] = Followed(move)
+            return there, followed
 
-        there = await self._do(follow)
-        followed = self.followed[twin]
+        there, followed = await self._do(follow)
         if self._host.store.shared:
             return Parcel(there, Base(), [])
 
@@ -247,8 +246,6 @@ class HostMoves:
             leaving = {twin: followed.move for twin, followed in self.followed.items()} | self.frozen
             return [*(OpenMove(twin, move, "source") for twin, move in leaving.items()), *copies]
 
-        while await self._do(self._host.store.clean):
-            pass
         return await self._do(work)
 
     async def _do(self, work: Callable[[], Any]) -> Any:
