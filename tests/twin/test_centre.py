@@ -16,8 +16,10 @@ from edgetwin.twin.host import Host
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.messages import MAX_LINES, line_of
 from edgetwin.twin.moves.directory import SQLiteDirectory
+from edgetwin.twin.record import Twin
 from edgetwin.twin.refusal import Full
 from edgetwin.twin.stores.sqlite import SQLiteStore
+from edgetwin.twin.stores.store import StoreRefused
 from twin.hosts import store_files, update
 from twin.service import ServiceProcess
 
@@ -178,6 +180,16 @@ def test_pages_of_other_sites_are_kept_out(service, headers):
 def test_what_is_stored_is_for_its_user_alone(service):
     data = service.log.parent / "twins"
     assert {path.stat().st_mode & 0o077 for path in data.glob("*.sqlite*")} == {0}
+
+
+@pytest.mark.parametrize("value", ["'{'", "''", "x'ff'"])
+def test_a_damaged_row_is_told_of_as_such(tmp_path, value):
+    store = SQLiteStore(tmp_path / "edge-1.sqlite")
+    store.create(Twin("car-1", "vehicle"))
+    store._connection.execute(f"UPDATE twins SET model = {value}")
+    with pytest.raises(StoreRefused, match=r"edge-1.sqlite: a row is damaged .*; restore it from a backup"):
+        store.twins()
+    store.close()
 
 
 def test_a_damaged_store_is_one_line(tmp_path):

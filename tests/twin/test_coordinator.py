@@ -336,7 +336,9 @@ def test_a_move_that_others_ended_is_not_carried_on():
         return await moving
 
     migration = script.run(work)
-    assert migration.outcome == "aborted: the directory gave car-1 to another; c has it now" and script.place == Place("car-1", "c", 2)
+    assert migration.outcome == "aborted: the directory gave car-1 to another; c has it now" and script.place == Place(
+        "car-1", "c", 2
+    )
     assert script.changes()[-3:] == ["directory.commit", "a.release", "b.discard"]
 
 

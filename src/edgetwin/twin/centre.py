@@ -16,9 +16,9 @@ from edgetwin.errors import InputError
 from edgetwin.twin import kinds as kinds_
 from edgetwin.twin.bus import Bus, LocalBus, desired_news
 from edgetwin.twin.host import Host
-from edgetwin.twin.hosted import Hosted, away
+from edgetwin.twin.hosted import Hosted, reached
 from edgetwin.twin.kinds import Kind
-from edgetwin.twin.messages import NAME, Ack, Bad, arrival_in
+from edgetwin.twin.messages import NAME, Ack, Bad
 from edgetwin.twin.metrics import HOST_AVAILABLE
 from edgetwin.twin.moves.coordinator import TOLD_S, Coordinator
 from edgetwin.twin.moves.endpoint import Away, Endpoint
@@ -29,12 +29,10 @@ from edgetwin.twin.moves.place import Directory, Known, Place
 from edgetwin.twin.moves.reconcile import disagreement
 from edgetwin.twin.record import Twin
 from edgetwin.twin.refusal import Full, Refused
+from edgetwin.twin.routing import Routing
 from edgetwin.twin.stores.store import StoreUnavailable, is_postgres
-from edgetwin.twin.writer import Arrival
 
 log = structlog.get_logger("edgetwin.twin.centre")
-
-Arrivals = list[tuple[Arrival, bytes]]
 
 
 class Centre:
@@ -58,6 +56,7 @@ class Centre:
         self.homes = Homes(places.values())
         for host in hosts:
             self._settle_with(host, places)
+        self._routing = Routing(self.hosts, self.homes, self.gates, self.own)
 
     async def start(self) -> None:
         """Starts its hosts, and ends what was under way when it stopped."""
@@ -127,27 +126,7 @@ class Centre:
 
         sender: the device that the connection belongs to, where it may speak for nobody else.
         """
-        arrivals = [(arrival_in(line, sender), line) for line in lines]
-        parts: dict[str, list[int]] = {}
-        waiting: dict[str, list[int]] = {}
-        for at, (arrival, _) in enumerate(arrivals):
-            device = arrival.device or ""
-            if self.gates.is_closed(device):
-                waiting.setdefault(device, []).append(at)
-            else:
-                parts.setdefault(self.homes.get(device, self.own.name), []).append(at)
-        answers = [(part, self._queued(name, [arrivals[at] for at in part])) for name, part in parts.items()]
-        later = [
-            (part, asyncio.ensure_future(self._passed(device, [arrivals[at] for at in part]))) for device, part in waiting.items()
-        ]
-        acks: list[Ack] = [Ack("retry")] * len(lines)
-        for part, answer in answers:
-            for at, ack in zip(part, await _answered(answer, [arrivals[at] for at in part]), strict=True):
-                acks[at] = ack
-        for part, passed in later:
-            for at, ack in zip(part, await passed, strict=True):
-                acks[at] = ack
-        return acks
+        return await self._routing.take(lines, sender)
 
     async def enrol(self, twin_id: str, kind: str) -> bool:
         """Enrols a device; returns whether it was not yet. Raises InputError for names without sense, Refused, Full."""
@@ -337,10 +316,7 @@ class Centre:
         self.homes.set(place.twin, place.host)
 
     def _host(self, name: str) -> Hosted:
-        host = self.hosts.get(name)
-        if host is None:
-            raise Full(away(name, self.own.endpoint.place))
-        return host
+        return reached(self.hosts, name, self.own.endpoint.place)
 
     def _takes(self, name: str, home: Hosted, twin_id: str) -> Hosted:
         """The host that a twin shall move to. Raises Refused."""
@@ -394,17 +370,6 @@ class Centre:
         async with self._busy.setdefault(twin_id, asyncio.Lock()):
             yield
 
-    def _queued(self, name: str, arrivals: Arrivals) -> asyncio.Future[list[Ack]] | Full:
-        try:
-            return self._host(name).submit(arrivals)
-        except Full as full:
-            return full
-
-    async def _passed(self, device: str, arrivals: Arrivals) -> list[Ack]:
-        """What a twin's host answers once the twin has moved."""
-        await self.gates.passed(device)
-        return await _answered(self._queued(self.homes.get(device, self.own.name), arrivals), arrivals)
-
 
 def _tell_missing(host: str, twins: Sequence[str]) -> None:
     """Logs twins that are not at their host. Their places stay: the host may have been started without its data."""
@@ -416,14 +381,3 @@ def _can_copy(one: Hosted, other: Hosted) -> bool:
     """Whether twins can move between hosts: each has a file of its own, or they share a database."""
     places = (one.endpoint.place, other.endpoint.place)
     return places[0] == places[1] or not any(map(is_postgres, places))
-
-
-async def _answered(answer: asyncio.Future[list[Ack]] | Full, arrivals: Arrivals) -> list[Ack]:
-    try:
-        if isinstance(answer, Full):
-            raise answer
-        return await answer
-    except Full as full:
-        return [
-            Ack("retry", arrival.device, arrival.boot_id, arrival.seq, None, "unavailable", str(full)) for arrival, _ in arrivals
-        ]

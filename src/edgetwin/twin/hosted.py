@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from edgetwin.twin.messages import Ack, Quarantined
 from edgetwin.twin.moves.endpoint import Endpoint
 from edgetwin.twin.record import Entry, Twin
+from edgetwin.twin.refusal import Full
 from edgetwin.twin.stores.store import is_postgres
 from edgetwin.twin.writer import Arrival
 
@@ -85,3 +86,10 @@ class Hosted(Protocol):
 
     async def close(self) -> None:
         """Writes what waits and closes the store, where it is in this process."""
+
+
+def reached(hosts: Mapping[str, Hosted], name: str, store: str) -> Hosted:
+    """A host by its name. Raises Full where it was not heard of. store: the centre's."""
+    if name not in hosts:
+        raise Full(away(name, store))
+    return hosts[name]

@@ -29,6 +29,10 @@ class Trimmed(NamedTuple):
     gone: Sequence[Entry]
 
 
+class RowDamaged(ValueError):
+    """A row that nobody has written so."""
+
+
 def as_text(value: State) -> str:
     """JSON in ASCII: every string that Python has, NUL and lone surrogates among them, can be stored."""
     return json.dumps(value, separators=(",", ":"))
@@ -45,9 +49,9 @@ def twin_row(twin: Twin) -> list[Any]:
 
 
 def twin_of(row: Sequence[Any]) -> Twin:
-    """The twin in a row."""
+    """The twin in a row. Raises RowDamaged."""
     twin = Twin(*row)
-    return twin._replace(reported=json.loads(row[4]), desired=json.loads(row[5]), model=json.loads(row[-1]))
+    return twin._replace(reported=_state_in(row[4]), desired=_state_in(row[5]), model=_state_in(row[-1]))
 
 
 def entry_row(entry: Entry) -> tuple[Any, ...]:
@@ -56,8 +60,8 @@ def entry_row(entry: Entry) -> tuple[Any, ...]:
 
 
 def entry_of(row: Sequence[Any]) -> Entry:
-    """The entry in a row."""
-    return Entry._make((*row[:-1], json.loads(row[-1])))
+    """The entry in a row. Raises RowDamaged."""
+    return Entry._make((*row[:-1], _state_in(row[-1])))
 
 
 def quarantine_row(bad: Quarantined) -> tuple[Any, ...]:
@@ -78,3 +82,11 @@ def trimmed(revision: int, state: State, entries: Iterable[Entry], before_s: flo
     gone = [one for one in there if (one.revision < keep_from if one.revision is not None else one.measured_s < before_s)]
     last = max((one.revision for one in gone if one.revision is not None), default=revision)
     return Trimmed(last, folded(state, gone), gone)
+
+
+def _state_in(text: Any) -> State:
+    try:
+        state: State = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise RowDamaged(f"a row is damaged ({error})") from None
+    return state

@@ -17,6 +17,7 @@ from edgetwin.twin.stores.rows import (
     CHANGED,
     OF_DEVICE,
     TABLES,
+    RowDamaged,
     as_text,
     entry_of,
     entry_row,
@@ -27,7 +28,7 @@ from edgetwin.twin.stores.rows import (
     twin_row,
 )
 from edgetwin.twin.stores.sqlite_file import locked, opened, read_only
-from edgetwin.twin.stores.store import QUARANTINE_KEPT, TRIMMED_AT_ONCE, Batch, Key, StoreUnavailable, digest
+from edgetwin.twin.stores.store import QUARANTINE_KEPT, TRIMMED_AT_ONCE, Batch, Key, StoreRefused, StoreUnavailable, digest
 
 TWIN_COLUMNS, ENTRY_COLUMNS, QUARANTINE_COLUMNS = (", ".join(TABLES[name]) for name in ("twins", "log", "quarantine"))
 UPDATE_TWIN = (
@@ -247,6 +248,8 @@ class SQLiteStore:
             yield
         except sqlite3.Error as error:
             raise StoreUnavailable(f"{self.path}: {error}") from error
+        except RowDamaged as damaged:
+            raise StoreRefused(f"{self.path}: {damaged}; restore it from a backup") from None
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
