@@ -119,6 +119,8 @@ class MemoryStore:
 
     def trim(self, twin: str, before_s: float) -> int:
         log = self._log(twin)
+        if not log or log[0].measured_s >= before_s:
+            return 0
         newest = max((entry.revision for entry in log if entry.revision is not None), default=0)
         kept = [e.revision for e in log if e.revision is not None and (e.measured_s >= before_s or e.revision == newest)]
         revision, state = self.disk.base.get(twin, (0, {}))
