@@ -1,7 +1,8 @@
 """Writes docs/results-live-moves.md and its record: twins that move all the time under load, while the processes that move them are killed at every
 numbered step of moves and in every part that hosts have in them, stand still, or are cut off from each other; judged by the checker.
 
-python benchmarks/live_move_kills.py [PART …]      kills, failovers, stops, partitions, or all; what is not asked for stays as recorded.
+python benchmarks/live_move_kills.py [PART …]      kills, failovers, stops, partitions, or all; what is not asked for stays as recorded. page: only
+the page, from the record.
 PostgreSQL comes from the wheel that the tests use. Partitions need root, ip and iptables. Ends with 1 where anything was lost, applied twice or
 otherwise wrong, or a twin was not served again in time.
 """
@@ -134,17 +135,22 @@ def led_to(outcomes):
 
 
 def faults_table(found, what):
-    """Faults by what happened where, a column for each deployment."""
-    counted = {name: Counter(point for one in some for point in map(_point, one["faults"])) for name, some in found.items()}
-    rows = dict.fromkeys(point for counts in counted.values() for point in counts)
-    lines = [f"| {row[0]} | {row[1]} | {' | '.join(str(counts[row] or '') for counts in counted.values())} |" for row in rows]
-    return "\n".join([f"| {what} | at | {' | '.join(found)} |\n|---|---|{'---|' * len(found)}", *lines])
+    """How often something happened at which step, by what happened, for each deployment."""
+    points = {name: Counter(map(_point, (fault for one in some for fault in one["faults"]))) for name, some in found.items()}
+    steps = dict.fromkeys(step for counts in points.values() for _, step in counts)
+    rows = [
+        f"| {name} | {thing} | {' | '.join(str(counts[thing, step] or '') for step in steps)} |"
+        for name, counts in points.items()
+        for thing in dict.fromkeys(thing for thing, _ in counts)
+    ]
+    return "\n".join([f"| deployment | {what} | {' | '.join(steps)} |\n|---|---|{'---|' * len(steps)}", *rows])
 
 
 def _point(fault):
     """Who stood still, or what was cut; and where."""
     _, what, step, part, _ = fault
-    return (part if step or part == CENTRE else "a host") if what == "stopped" else what, step or "a random moment"
+    who = part if step or part == CENTRE else "a host"
+    return who if what == "stopped" else what, step or "a random moment"
 
 
 def points_table(found):
@@ -230,14 +236,21 @@ def is_met(record):
     )
 
 
+MEASURES = {part.__name__: part for part in (kills, failovers, stops, partitions)}
+
+
 def main(parts):
+    """Measures parts, all unless told, and writes the page once there is a record of each; returns whether all is as it must be."""
+    if unknown := set(parts) - {*MEASURES, "page"}:
+        sys.exit(f"{', '.join(unknown)}: there are {', '.join(MEASURES)} and page")
     record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
-    for part in (kills, failovers, stops, partitions):
-        if part.__name__ in parts or not parts:
-            began = time.perf_counter()
-            record[part.__name__] = part()
-            print(f"\n{part.__name__}: {(time.perf_counter() - began) / 60:.0f} minutes", file=sys.stderr)
-            RECORD.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    for name in [name for name in MEASURES if name in parts or not parts]:
+        began = time.perf_counter()
+        record[name] = MEASURES[name]()
+        print(f"\n{name}: {(time.perf_counter() - began) / 60:.0f} minutes", file=sys.stderr)
+        RECORD.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    if missing := MEASURES.keys() - record.keys():
+        sys.exit(f"no page yet: {', '.join(missing)} was never measured")
     PAGE.write_text(page(record), encoding="utf-8")
     return is_met(record)
 

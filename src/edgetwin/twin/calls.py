@@ -7,6 +7,7 @@ from typing import Any
 from urllib import error, request
 
 from edgetwin.errors import InputError
+from edgetwin.twin.refusal import line_in
 
 TIMEOUT_S = 30
 
@@ -33,20 +34,12 @@ def ask(
     except error.HTTPError as refused:
         with refused:
             said = refused.read()
-            if refused.code in allowed and not _said(said):
+            if refused.code in allowed and not line_in(said):
                 return json.loads(said)
-            raise InputError(_said(said) or f"{url}: {refused}") from None
+            raise InputError(line_in(said) or f"{url}: {refused}") from None
     except TimeoutError:
         raise InputError(f"{url}: no answer within {timeout_s:g} s; what was asked for may still be done") from None
     except (OSError, ValueError, HTTPException) as wrong:
         raise InputError(
             f"{url}: no service answers there ({getattr(wrong, 'reason', None) or wrong or type(wrong).__name__})"
         ) from None
-
-
-def _said(body: bytes) -> str:
-    try:
-        found = json.loads(body)
-        return str(found["error"])
-    except (ValueError, KeyError, TypeError):
-        return ""

@@ -260,7 +260,7 @@ class Centre:
         """Ends moves that nobody drives, since a database may yet take what a centre that was killed had asked of it; tells hosts of ends of moves
         that they have not heard of; and has those of a shared store take up what they were given and do not serve. Raises StoreUnavailable."""
         await self.moves.recover()
-        await asyncio.gather(*map(self._resolved, self.hosts))
+        await asyncio.gather(*map(self._tell_ends, self.hosts))
         astray: dict[str, list[str]] = {}
         for twin_id in self.homes:
             name = self.homes.get(twin_id)
@@ -285,7 +285,7 @@ class Centre:
             return False
         return True
 
-    async def _resolved(self, name: str) -> None:
+    async def _tell_ends(self, name: str) -> None:
         """Tells a host how moves ended of which it has not heard."""
         try:
             async with asyncio.timeout(TOLD_S):

@@ -61,7 +61,7 @@ class Host:
         self._twins: dict[str, Twin] = {}
         self._elsewhere: set[str] = set()
         self.shelved: set[str] = set()
-        """Twins of the store that are not served, since another host has them."""
+        """Twins of a store of its own that are not served, since another host has them. A shared store says itself whose they are."""
         self.fenced_writes = 0
         self.endpoint = HostMoves(self)
         self.load()
@@ -136,10 +136,12 @@ class Host:
 
     async def shelve(self, ids: Iterable[str]) -> None:
         """Serves these no longer: another host has them. Nothing is taken away from the store."""
+        gone = list(ids)
 
         def work() -> None:
-            self.shelved.update(ids)
-            self.drop(ids)
+            if not self.store.shared:
+                self.shelved.update(gone)
+            self.drop(gone)
 
         await self.do(work)
 
@@ -147,7 +149,7 @@ class Host:
         """The same before the start, also of twins that are not here though they should be: their devices keep their data."""
         for twin_id in ids:
             self._elsewhere.add(twin_id)
-            if self._twins.pop(twin_id, None) is not None:
+            if self._twins.pop(twin_id, None) is not None and not self.store.shared:
                 self.shelved.add(twin_id)
 
     async def desire(self, twin_id: str, changes: Mapping[str, Any], if_revision: int | None = None) -> Twin:

@@ -70,7 +70,7 @@ class Hosted(Protocol):
         """Serves these no longer: another host has them. Nothing is taken away from the store."""
 
     async def trim(self) -> int:
-        """Folds entries of logs that are too old or too many; how many."""
+        """Folds entries of logs that are older than their kinds keep them; how many."""
 
     async def entries(self, twin_id: str, limit: int, before: tuple[int, int] | None = None) -> list[Entry]:
         """The newest entries of a twin's log, before (boot_id, seq) where that is given."""

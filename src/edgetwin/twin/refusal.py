@@ -1,4 +1,6 @@
-"""How a host or the centre says no."""
+"""How a host or the centre says no, and how that reads in an answer."""
+
+import json
 
 
 class Full(Exception):
@@ -11,3 +13,11 @@ class Refused(Exception):
     def __init__(self, status: int, message: str):
         super().__init__(message)
         self.status = status
+
+
+def line_in(body: bytes | bytearray | None) -> str:
+    """The line that an answer of edgetwin says no with, empty where it is none of edgetwin's."""
+    try:
+        return str(json.loads(body or b"")["error"])
+    except (ValueError, KeyError, TypeError):
+        return ""

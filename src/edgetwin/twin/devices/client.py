@@ -28,6 +28,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from edgetwin.errors import InputError
 from edgetwin.twin.devices.outbox import Message, Outbox, OutboxFull
 from edgetwin.twin.messages import MAX_LINE_BYTES, NAME, SETTLED, Ack, Update, arrived_damaged, line_of
+from edgetwin.twin.refusal import line_in
 
 __all__ = ["Device", "OutboxFull", "Unacknowledged"]
 
@@ -203,7 +204,7 @@ class Device:
                 if refused.response.status_code == 401:
                     raise InputError(f"{self.name}: {self._url} does not accept its token") from None
                 if refused.response.status_code == 403:
-                    raise InputError(f"{self.name}: {self._url}: {_said(bytes(refused.response.body or b''))}") from None
+                    raise InputError(f"{self.name}: {self._url}: {line_in(refused.response.body) or 'not allowed'}") from None
             except (OSError, WebSocketException, TimeoutError) as away:
                 log.debug("%s: no connection: %s", self.name, away)
             await asyncio.sleep(pause_s * random.uniform(0.5, 1))
@@ -242,7 +243,7 @@ class Device:
             with refused:
                 if refused.code >= 500:
                     raise OSError(f"{self.name} cannot be enrolled now: {refused}") from None
-                raise InputError(f"{self.name}: {_said(refused.read())}") from None
+                raise InputError(f"{self.name}: {line_in(refused.read()) or refused}") from None
 
     async def _greet(self, socket: ClientConnection) -> None:
         """Takes the service's first word: what it knows of the device. A boot that is not later than what it knows is numbered anew."""
@@ -334,11 +335,3 @@ def _heard(frame: str | bytes, *words: str) -> dict[str, Any]:
 def _ack(fields: Mapping[str, Any]) -> Ack:
     """An acknowledgement from its fields, whatever a newer service adds."""
     return Ack(fields["status"])._replace(**{name: fields[name] for name in Ack._fields if name in fields})
-
-
-def _said(body: bytes) -> str:
-    """The one line of an error's body."""
-    try:
-        return str(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError):
-        return body.decode(errors="replace")[:200]

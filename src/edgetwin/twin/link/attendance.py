@@ -71,23 +71,31 @@ class Attendance:
         self._waits[name] = asyncio.create_task(self._replace(name, grace_s))
 
     async def _watch(self) -> None:
-        """Ends the link of a host that cannot write to the database although the centre can; and expects whoever is not here and has twins, which may
-        have been given to it when nobody expected it any more."""
         since_s: dict[str, float] = {}
         while True:
             await asyncio.sleep(LEASE_S / 2)
-            unable = [remote for remote in self.door.hosts.values() if not remote.can_write]
-            if unable and not await self._centre.can_decide():
-                unable = []
-            now_s = time.monotonic()
-            since_s = {remote.name: since_s.get(remote.name, now_s) for remote in unable}
-            for remote in unable:
-                if now_s - since_s[remote.name] >= UNABLE_S:
-                    remote.unwanted.set()
-            for name, twins in self._centre.known_hosts().items():
-                waits = self._waits.get(name)
-                if twins and name not in self._own and name not in self.door.hosts and (waits is None or waits.done()):
-                    self._expect(name, LEASE_S)
+            since_s = await self._give_up_unable(since_s)
+            self._expect_forgotten()
+
+    async def _give_up_unable(self, since_s: dict[str, float]) -> dict[str, float]:
+        """Ends the links of hosts that could not write to the database for `UNABLE_S` although the centre could. since_s: since when each cannot, as
+        this gave it the last time."""
+        unable = [remote for remote in self.door.hosts.values() if not remote.can_write]
+        if not unable or not await self._centre.can_decide():
+            return {}
+        now_s = time.monotonic()
+        since_s = {remote.name: since_s.get(remote.name, now_s) for remote in unable}
+        for remote in unable:
+            if now_s - since_s[remote.name] >= UNABLE_S:
+                remote.unwanted.set()
+        return since_s
+
+    def _expect_forgotten(self) -> None:
+        """Expects hosts that are not here and have twins, which may have been given to them when nobody expected them any more."""
+        for name, twins in self._centre.known_hosts().items():
+            waits = self._waits.get(name)
+            if twins and name not in self._own and name not in self.door.hosts and (waits is None or waits.done()):
+                self._expect(name, LEASE_S)
 
     async def _replace(self, name: str, grace_s: float) -> None:
         """Has others serve a host's twins unless it comes back, however long that takes."""

@@ -5,7 +5,6 @@ later, and asks again.
 """
 
 import asyncio
-import json
 import random
 import time
 from contextlib import suppress
@@ -24,7 +23,7 @@ from edgetwin.twin.link.obedience import Obedience
 from edgetwin.twin.link.offer import Offer, Unwelcome
 from edgetwin.twin.link.teller import Teller
 from edgetwin.twin.moves.endpoint import Away
-from edgetwin.twin.refusal import Full
+from edgetwin.twin.refusal import Full, line_in
 
 PAUSE_S = (0.05, 1.0)
 """Before the centre is asked again, and at most; doubled each time, of which a random half to the whole is waited."""
@@ -66,8 +65,10 @@ class HostLink:
                 why, pause_s = f"{type(error).__name__}: {error}", REFUSED_PAUSE_S
                 log.exception("the link failed", host=self._host.name)
             self._teller.part()
-            cannot_write = self._shared and not self._host.available
-            self._front.close() if cannot_write else self._front.open()
+            if cannot_write := self._shared and not self._host.available:
+                self._front.close()
+            else:
+                self._front.open()
             if not self.why:
                 pause_s = min(pause_s, PAUSE_S[0])
             if why != self.why:
@@ -93,7 +94,7 @@ class HostLink:
             ) as socket:
                 await self._serve(socket)
         except InvalidStatus as refused:
-            raise _turned_away(self._address, refused.response.status_code, bytes(refused.response.body or b"")) from None
+            raise _turned_away(self._address, refused.response.status_code, refused.response.body) from None
 
     async def _serve(self, socket: ClientConnection) -> None:
         connection = Connection(socket.send, lambda: _frame_of(socket))
@@ -135,23 +136,15 @@ async def _frame_of(socket: ClientConnection) -> bytes:
     return frame if isinstance(frame, bytes) else b""
 
 
-def _turned_away(address: str, status: int, body: bytes) -> Exception:
+def _turned_away(address: str, status: int, body: bytes | bytearray | None) -> Exception:
     """What a link that was not opened means."""
     if status == 401:
         return Unwelcome(f"{address} does not accept the token: give the host the centre's --token-file")
-    if status < 500 and (said := _error_in(body)):
-        return Unwelcome(f"{address}: {said}")
+    if status < 500 and (said := line_in(body)):
+        return Unwelcome(f"{address}: {said[:500]}")
     if status in (403, 404):
         return Unwelcome(f"{address}: not a control centre of this version that hosts can be linked to (status {status})")
     return OSError(f"{address} answered with status {status}")
-
-
-def _error_in(body: bytes) -> str:
-    """The line in an answer of edgetwin, empty where it is none of one."""
-    try:
-        return str(json.loads(body)["error"])[:500]
-    except (ValueError, KeyError, TypeError):
-        return ""
 
 
 def _welcome(head: dict[str, Any]) -> None:

@@ -166,11 +166,10 @@ def run(
 def _check_url(what: str, url: str) -> None:
     try:
         parts = urlsplit(url)
-        made = parts.scheme in ("http", "https") and parts.hostname and parts.path in ("", "/") and not parts.query
-        fits = made and parts.port != 0
-    except ValueError:
-        fits = False
-    if not fits:
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # of a port or an address that is none
+        whole = False
+    if not whole or parts.path not in ("", "/") or parts.query:
         raise InputError(f"{what} {url!r}: http://HOST:PORT or https://HOST:PORT")
 
 

@@ -94,7 +94,8 @@ async def drain(centre: Movers, state: Drain) -> None:
 async def _moved(centre: Movers, twin: str, host: str) -> str | None:
     """Why a twin could not be moved away, None where it was, or is gone by itself. Raises Full where no host takes twins."""
     why = ""
-    for last in (False,) * (TRIES - 1) + (True,):
+    for attempt in range(TRIES):
+        await asyncio.sleep(AGAIN_S if attempt else 0)
         if not centre.lives_at(twin, host):
             return None
         destination = await _destination(centre, host)
@@ -106,7 +107,6 @@ async def _moved(centre: Movers, twin: str, host: str) -> str | None:
             if migration.outcome == "moved":
                 return None
             why = str(migration.outcome)
-        await asyncio.sleep(0 if last else AGAIN_S)
     return why
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from edgetwin.errors import InputError
+
 if TYPE_CHECKING:
     from edgetwin.twin.moves.migration import Migration
-
-from edgetwin.errors import InputError
 
 try:
     from opentelemetry import trace
