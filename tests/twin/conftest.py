@@ -1,10 +1,11 @@
-"""A PostgreSQL for all tests of a test process, started when the first one asks for it, and left empty by each."""
+"""What tests of a module or of a whole process share: a PostgreSQL, left empty by each test, and a centre with a host process linked to it."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from twin.servers import PostgresServer, postgres_server
+from twin.service import HostProcess, ServiceProcess
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +18,11 @@ def running_server() -> Iterator[PostgresServer]:
 def server(running_server: PostgresServer) -> Iterator[PostgresServer]:
     yield running_server
     running_server.run("DROP SCHEMA IF EXISTS edgetwin CASCADE")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServiceProcess, HostProcess]]:
+    """A centre without edge hosts of its own, to which none but `edge` is linked."""
+    folder = tmp_path_factory.mktemp("linked")
+    with ServiceProcess(folder / "centre", "--no-hosts") as service, HostProcess("edge", service, folder / "edge") as host:
+        yield service, host

@@ -10,11 +10,9 @@ from edgetwin.twin.host import Host
 from edgetwin.twin.kinds import read_kinds
 from edgetwin.twin.link import frames as frames_
 from edgetwin.twin.link.calls import CALLS
-from edgetwin.twin.link.connection import LEASE_S, Broken, Parts
-from edgetwin.twin.link.door import Door
-from edgetwin.twin.link.frames import FRAME_BYTES, PROTOCOL, Assembly, Garbled, frames
-from edgetwin.twin.link.offer import digest_of
-from edgetwin.twin.messages import Ack, Bad, Quarantined
+from edgetwin.twin.link.connection import Broken, Parts
+from edgetwin.twin.link.frames import FRAME_BYTES, Assembly, Garbled, frames
+from edgetwin.twin.messages import Bad, Quarantined
 from edgetwin.twin.moves.endpoint import Away, Endpoint, Frozen, OpenMove
 from edgetwin.twin.moves.parcel import Base, Parcel, Tail
 from edgetwin.twin.record import Entry, Twin
@@ -26,79 +24,6 @@ from twin.links import linked
 TWIN = Twin(
     "car-1", "vehicle", 3, 7, {"x_m": 1.5, "note": 'a"\u2028\ud800\0'}, {"speed_mps": 2}, 4, 9, 11, 1.25, 2.5, 1, {"m": [1, 2.0]}
 )
-
-
-def test_a_host_is_away_at_once_though_its_socket_cannot_be_closed():
-    """What waits to be sent to a host that is cut off keeps a close frame from being sent."""
-
-    class Socket:
-        def __init__(self):
-            offer = {"protocol": PROTOCOL, "name": "edge", "version": "1", "url": "http://127.0.0.1:1"}
-            self._frames = list(frames({"offer": {**offer, "place": "sqlite:x", "kinds": digest_of(read_kinds())}}))
-
-        async def accept(self):
-            pass
-
-        async def receive(self):
-            if self._frames:
-                return {"type": "websocket.receive", "bytes": self._frames.pop(0)}
-            return await asyncio.Event().wait()
-
-        async def send_bytes(self, frame):
-            await asyncio.sleep(0)
-
-        async def close(self, code, reason):
-            await asyncio.Event().wait()
-
-    async def main():
-        left = asyncio.Event()
-        door = Door(["centre"], read_kinds(), "sqlite:y", lambda remote: asyncio.sleep(0), lambda remote: left.set())
-        linking = asyncio.create_task(door.link(Socket()))
-        async with asyncio.timeout(LEASE_S + 1.0):
-            await left.wait()
-        assert "edge" not in door.hosts and not linking.done()
-        async with asyncio.timeout(2.0):
-            await linking
-
-    asyncio.run(main())
-
-
-def test_what_passes_the_link_belongs_to_the_protocol():
-    """Who changes what a twin, an entry or a call has raises PROTOCOL, so that versions that do not fit refuse each other, and this test."""
-    record = (
-        *("id", "kind", "epoch", "revision", "reported", "desired", "desired_revision", "boot_id", "seq"),
-        *("measured_s", "received_s", "missing", "model"),
-    )
-    calls = {
-        "create": "twin",
-        "desire": "twin_id changes if_revision",
-        "erase": "twin_id",
-        "trim": "",
-        "entries": "twin_id limit before",
-        "at": "twin_id revision time_s",
-        "quarantined": "limit device",
-        "quarantine_counts": "",
-        "adopt": "ids",
-        "shelve": "ids",
-        "reserve": "twin move",
-        "copy": "twin move",
-        "stage": "parcel move",
-        "tail": "twin move",
-        "extend": "tail move",
-        "freeze": "twin move destination",
-        "verify": "frozen move",
-        "activate": "twin move epoch",
-        "release": "twin move",
-        "thaw": "twin move",
-        "discard": "twin move",
-        "open_moves": "",
-    }
-    assert PROTOCOL == 1
-    assert Twin._fields == record
-    assert Entry._fields == ("twin", "boot_id", "seq", "revision", "measured_s", "received_s", "changes")
-    assert Ack._fields == ("status", "device", "boot_id", "seq", "revision", "reason", "detail", "epoch")
-    assert (Base._fields, OpenMove._fields) == (("revision", "state"), ("twin", "move", "role"))
-    assert {name: " ".join(call.takes) for name, call in CALLS.items()} == calls
 
 
 def entries(count, size=10):
