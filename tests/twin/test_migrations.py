@@ -3,6 +3,7 @@
 import gzip
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -16,6 +17,7 @@ from prometheus_client import REGISTRY
 from edgetwin.errors import InputError
 from edgetwin.twin.moves import tracing
 from edgetwin.twin.moves.migration import STEPS, Migration, Migrations
+from twin.servers import free_port
 from twin.service import ServiceProcess
 
 
@@ -121,6 +123,18 @@ def test_spans_are_sent_where_the_environment_says(tmp_path):
         (one.key, one.value.string_value) for one in of.resource.attributes
     ]
     assert span.name == "migration" and [event.name for event in span.events] == [*STEPS, "outcome"]
+
+
+def test_spans_that_nobody_takes_hold_up_nothing(tmp_path):
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}"}
+    with ServiceProcess(tmp_path / "twins", "--host", "north", "--host", "south", environment=environment) as service:
+        home = service.ask("PUT", "/v1/twins/car", {"kind": "vehicle"})["host"]
+        asked = {"host": {"north": "south", "south": "north"}[home]}
+        assert service.ask("POST", "/v1/twins/car/migrate", asked)["outcome"] == "moved"
+        began = time.perf_counter()
+        assert service.stop() == 0
+    assert time.perf_counter() - began < tracing.LAST_S + 6, "the exporter alone tries for ten seconds"
+    assert "Failed to establish a new connection" in service.log.read_text()
 
 
 def test_where_spans_shall_be_sent_without_the_extra_is_an_error(monkeypatch):

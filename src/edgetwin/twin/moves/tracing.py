@@ -2,6 +2,7 @@
 happens."""
 
 import os
+import threading
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,13 @@ except ImportError:
 
 WHERE = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """Variables of the environment that say where spans go, as OpenTelemetry names them."""
+LAST_S = 3.0
+"""How long the end of the process waits for the last spans to be taken."""
 
 
 def set_up() -> Callable[[], None]:
     """Has this process send its spans over OTLP (HTTP) to where the environment says; nothing where it does not say. Returns what sends the last
-    ones. Raises InputError where the extra is not installed."""
+    ones, for `LAST_S` at most. Raises InputError where the extra is not installed."""
     said = [name for name in WHERE if os.environ.get(name)]
     if not said:
         return lambda: None
@@ -34,10 +37,16 @@ def set_up() -> Callable[[], None]:
     except ImportError as error:
         raise InputError(f"{said[0]} needs {error.name}: pip install 'edgetwin[tracing]'") from None
     about = Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", "edgetwin"), SERVICE_VERSION: version("edgetwin")})
-    provider = TracerProvider(resource=about)
+    provider = TracerProvider(resource=about, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
-    return provider.shutdown
+
+    def send_last() -> None:
+        sending = threading.Thread(target=provider.shutdown, daemon=True)
+        sending.start()
+        sending.join(LAST_S)
+
+    return send_last
 
 
 class Spans:
