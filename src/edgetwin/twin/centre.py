@@ -16,7 +16,7 @@ from edgetwin.errors import InputError
 from edgetwin.twin import kinds as kinds_
 from edgetwin.twin.bus import Bus, LocalBus, desired_news
 from edgetwin.twin.host import Host
-from edgetwin.twin.hosted import Hosted, reached
+from edgetwin.twin.hosted import Hosted, away, reached
 from edgetwin.twin.kinds import Kind
 from edgetwin.twin.messages import NAME, Ack, Bad
 from edgetwin.twin.metrics import HOST_AVAILABLE
@@ -298,7 +298,7 @@ class Centre:
     def _endpoint(self, name: str) -> Endpoint:
         host = self.hosts.get(name)
         if host is None or not host.available:
-            raise Away(f"{name} is away")
+            raise Away(away(name, self.own.endpoint.place))
         return host.endpoint
 
     def _tell_of(self, name: str) -> None:
